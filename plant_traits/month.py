@@ -1,0 +1,46 @@
+"""A calendar month, the unit of the scheduled refresh."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+from plant_traits.errors import PlantTraitsError
+
+
+@dataclass(frozen=True, order=True)
+class Month:
+    """A year and a month.
+
+    Raises:
+        PlantTraitsError: the month is not 1 to 12.
+    """
+
+    year: int
+    month: int
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.month <= 12 and 1900 <= self.year <= 9999):
+            raise PlantTraitsError(f"a month needs a year from 1900 and 1 to 12, found {self.year}-{self.month}")
+
+    @classmethod
+    def parse(cls, text: str) -> Month:
+        """Read ``YYYY-MM``."""
+        match = re.fullmatch(r"(\d{4})-(\d{2})", text)
+        if match is None:
+            raise PlantTraitsError(f"cannot read the month {text!r}: expected YYYY-MM, such as 2026-10")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
+    @property
+    def first_day(self) -> date:
+        """First day of the month."""
+        return date(self.year, self.month, 1)
+
+    @property
+    def next(self) -> Month:
+        """The month after."""
+        return Month(self.year + self.month // 12, self.month % 12 + 1)

@@ -1,0 +1,148 @@
+"""The declared Arrow schemas of every table that passes between rooms, and the one way to read and write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plant_traits.errors import TableError
+
+
+def _schema(**fields: str) -> pa.Schema:
+    return pa.schema([pa.field(name, pa.type_for_alias(alias)) for name, alias in fields.items()])
+
+
+OBSERVATION = _schema(
+    observation_id="string",  # <source>:<dataset>:<id>, stable across snapshots
+    photo_id="string",  # null where the record has no photo
+    photo_url="string",
+    species="string",  # canonical binomial
+    taxon_key="string",
+    genus="string",
+    family="string",
+    growth_form="string",  # tree, shrub, herb, or null where unknown
+    latitude="float64",
+    longitude="float64",
+    coordinate_uncertainty_m="float64",
+    observed_on="date32",
+    observer="string",  # salted hash
+    licence="string",
+    attribution="string",
+    dataset_key="string",
+    flags="int64",  # bit set, see observations.flags
+    snapshot="string",  # month the record was seen in
+)
+
+LEDGER = _schema(
+    observation_id="string", first_snapshot="string", last_snapshot="string", content_hash="string", state="string"
+)
+
+MEASUREMENT = _schema(  # a measured trait of a plant at a place
+    measurement_id="string",
+    species="string",
+    growth_form="string",
+    latitude="float64",
+    longitude="float64",
+    trait="string",
+    value="float64",  # canonical unit
+    source="string",
+)
+
+SPECIES_TRAIT = _schema(  # the distribution of a trait within a taxon, working space
+    taxon="string",
+    rank="string",  # species, genus or family
+    growth_form="string",
+    trait="string",
+    n="int64",
+    median="float64",
+    mean="float64",
+    sd="float64",
+    q05="float64",
+    q25="float64",
+    q75="float64",
+    q95="float64",
+)
+
+PHOTO = _schema(photo_id="string", image="binary", status="string", sha256="string")  # status: ok, or why not
+
+PREDICTION = _schema(
+    observation_id="string",
+    photo_id="string",
+    trait="string",
+    mean="float32",
+    variance_aleatoric="float32",
+    variance_epistemic="float32",
+    model_id="string",
+    modalities="string",  # image+geospatial, image, geospatial
+    status="string",  # ok, or why not
+)
+
+MOMENTS = _schema(
+    cell="int64",
+    species="string",
+    observer="string",
+    trait="string",
+    evidence="string",  # photo, or record where no photo informed the prediction
+    n="int64",
+    sum_w="float64",
+    sum_wy="float64",
+    sum_wy2="float64",
+    sum_y="float64",
+    sum_y2="float64",
+    sum_v="float64",
+)
+
+SCORE = _schema(
+    map="string",
+    reference="string",
+    trait="string",
+    scale="string",  # ln, log1p, natural
+    cells="string",  # shared, own
+    n="int64",
+    pearson_r="float64",
+    pearson_r_low="float64",
+    pearson_r_high="float64",
+    spearman_rho="float64",
+    r2="float64",
+    bias="float64",
+    mae="float64",
+    rmse="float64",
+    nmae="float64",
+    nrmse="float64",
+    slope="float64",
+)
+
+
+def write_table(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
+    """Write a frame as Parquet under a declared schema; column order and types are the schema's.
+
+    Raises:
+        TableError: a column is missing or does not convert.
+    """
+    missing = [name for name in schema.names if name not in frame.columns]
+    if missing:
+        raise TableError(f"{path.name}: columns {missing} are missing; found {list(frame.columns)}")
+    try:
+        table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableError(f"{path.name}: a column does not fit its declared type: {error}") from error
+    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
+
+
+def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet table written under that schema.
+
+    Raises:
+        TableError: the file is not Parquet or its columns are not the schema's.
+    """
+    try:
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: not a readable Parquet file: {error}") from error
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    if table.schema.remove_metadata() != wanted:
+        raise TableError(f"{path}: expected columns {wanted}, found {table.schema.remove_metadata()}")
+    return table.to_pandas()

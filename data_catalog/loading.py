@@ -91,7 +91,7 @@ class Catalog:
                 continue
             known = {layer.id for layer in self.sources[raster.source].layers}
             problems += [f"source {raster.source!r} has no layer {x!r}" for x in raster.layers if x not in known]
-        products = [*inputs.products, *([inputs.truth] if inputs.truth else [])]
+        products = [*inputs.products, *(x for x in (inputs.truth, inputs.gridded_plots) if x is not None)]
         problems += [f"unknown product {item.product!r}" for item in products if item.product not in self.products]
         return problems
 

@@ -1,0 +1,1 @@
+"""The flows an operator runs and schedules, and the command line."""

@@ -1,0 +1,1 @@
+"""From predictions to map products, their comparison and their report."""

@@ -54,6 +54,11 @@ class Grid:
         return f"{float(self.resolution):g}deg"
 
     @property
+    def text(self) -> str:
+        """The exact size in a form that ``parse`` reads."""
+        return f"{self.resolution}deg"
+
+    @property
     def n_lat(self) -> int:
         """Number of rows."""
         return int(180 / self.resolution)

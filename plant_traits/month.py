@@ -44,3 +44,8 @@ class Month:
     def next(self) -> Month:
         """The month after."""
         return Month(self.year + self.month // 12, self.month % 12 + 1)
+
+    @property
+    def previous(self) -> Month:
+        """The month before."""
+        return Month(self.year - (self.month == 1), (self.month - 2) % 12 + 1)

@@ -80,6 +80,10 @@ PREDICTION = _schema(
     status="string",  # ok, or why not
 )
 
+LAND_PREDICTION = _schema(  # what a land cell's covariates alone predict, working space
+    cell="int64", trait="string", mean="float32", variance_aleatoric="float32", variance_epistemic="float32"
+)
+
 MOMENTS = _schema(
     cell="int64",
     species="string",
@@ -93,6 +97,24 @@ MOMENTS = _schema(
     sum_y="float64",
     sum_y2="float64",
     sum_v="float64",
+    sum_w2="float64",
+    sum_aleatoric="float64",  # of v, the part that is variation among plants rather than error of the model
+)
+
+ESTIMATE = _schema(  # one estimator's result for a cell and trait, working space
+    cell="int64",
+    trait="string",
+    location="float64",
+    standard_error="float64",
+    interval_lower="float64",  # 95 %
+    interval_upper="float64",
+    n_photos="int64",
+    n_species="int64",
+    n_observers="int64",
+    n_effective="float64",
+    tau2="float64",  # variance among species; null where the cell has one species
+    i2="float64",
+    variance_among_plants="float64",
 )
 
 SCORE = _schema(
@@ -145,4 +167,5 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     if table.schema.remove_metadata() != wanted:
         raise TableError(f"{path}: expected columns {wanted}, found {table.schema.remove_metadata()}")
-    return table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
+    return frame

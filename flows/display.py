@@ -1,0 +1,80 @@
+"""The terminal's view of a run: a bar per stage, what each made and lost, and a closing summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from plant_traits.steps import Artifact
+
+
+class TerminalDisplay:
+    """Shows each stage as a bar while it runs and as one line when it has ended.
+
+    Attributes:
+        computed: titles of the stages that were computed by this run, the rest was there already.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.computed: list[str] = []
+        self.reused: list[str] = []
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bars: dict[str, TaskID] = {}
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Draw bars while inside."""
+        with self._progress:
+            yield
+
+    def begin(self, title: str) -> Callable[[int, int], None]:
+        """Open a bar for a stage."""
+        bar = self._bars[title] = self._progress.add_task(title, total=None)
+
+        def update(finished: int, total: int) -> None:
+            self._progress.update(bar, completed=finished, total=total)
+
+        return update
+
+    def end(self, title: str, artifact: Artifact) -> None:
+        """Replace the bar by a line."""
+        bar = self._bars.pop(title)
+        seconds = self._progress.tasks[self._progress.task_ids.index(bar)].elapsed or 0.0
+        self._progress.remove_task(bar)
+        (self.reused if artifact.reused else self.computed).append(title)
+        state = "[dim]unchanged[/]" if artifact.reused else f"[green]{seconds:6.1f} s[/]"
+        summary = artifact.summary
+        made = ", ".join(f"{n:,} {what}" for what, n in summary.get("out", {}).items())
+        lost = sum(summary.get("lost", {}).values())
+        aside = f" [yellow]({lost:,} set aside, see the report)[/]" if lost else ""
+        self.console.print(f"{title:<28} {state:<20} {made}{aside}", highlight=False)
+
+    def close(self, name: str, address: str) -> None:
+        """Say what was made, where it lies and what to do next."""
+        where = Path(address)
+        lines = [
+            f"[bold]{len(self.computed)}[/] stages computed, [bold]{len(self.reused)}[/] unchanged.",
+            "",
+            f"report     {where / 'report.html'}",
+            f"Zarr       {where / 'maps.zarr'}",
+            f"GeoTIFFs   {where / 'geotiff'}",
+            f"scores     {where / 'scores.csv'}",
+            "",
+            "Next: open the report in a browser, or in Python:",
+            f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
+        ]
+        self.console.print(Panel("\n".join(lines), title=name, title_align="left", expand=False), highlight=False)

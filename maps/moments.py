@@ -1,0 +1,212 @@
+"""Per-photo predictions collapsed to mergeable sums per cell, species, observer, trait and kind of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from plant_traits.errors import TableError
+from plant_traits.grid import FloatArray, Grid, IntArray
+from plant_traits.schemas import MOMENTS
+
+KEYS = ("cell", "species", "observer", "trait", "evidence")
+SUMS = tuple(name for name in MOMENTS.names if name not in (*KEYS, "n"))
+
+_USED = ""
+
+
+def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Collapse predictions to their moments, the state that every estimator of a cell is a function of.
+
+    A prediction enters with y = ``mean``, v = ``variance_aleatoric + variance_epistemic`` and w = 1 / v, all in working
+    space and in double precision. Photos of one species by one observer in one cell collapse to one row without loss
+    for the models of this project. A missing species or observer is a group of its own. The result depends neither
+    on the order of the rows nor on that of the observations, to the last bit.
+
+    Args:
+        predictions: columns of ``schemas.PREDICTION``; only rows of status ``ok`` are used. Evidence is ``photo`` where
+            the modalities contain ``image`` and ``record`` elsewhere.
+        observations: columns ``observation_id``, ``species``, ``observer``, ``latitude`` and ``longitude`` of
+            ``schemas.OBSERVATION``; an observation may repeat, once per photo. Predictions of an observation that is
+            not here (a retracted one) are left out; ``count_losses`` says how many.
+        grid: the cells.
+
+    Returns:
+        A frame of ``schemas.MOMENTS`` in canonical order: sorted by its keys, missing names last.
+
+    Raises:
+        TableError: a column is missing, an observation contradicts itself, or a photo is predicted twice for a trait.
+    """
+    _need(predictions, "predictions", ("observation_id", "photo_id", "trait", "mean", "modalities", "status"))
+    _need(predictions, "predictions", ("variance_aleatoric", "variance_epistemic"))
+    places, at = _join(predictions, observations)
+    reason = _loss_reasons(predictions, places, at)
+    kept = np.flatnonzero(reason == _USED)
+    used, at = predictions.iloc[kept], at[kept]
+    evidence = np.where(used["modalities"].str.contains("image", regex=False).to_numpy(dtype=bool), "photo", "record")
+    _refuse_repeated(used, at, evidence)
+
+    y = used["mean"].to_numpy(dtype=np.float64)
+    aleatoric = used["variance_aleatoric"].to_numpy(dtype=np.float64)
+    v = aleatoric + used["variance_epistemic"].to_numpy(dtype=np.float64)
+    w = 1.0 / v
+    cell_of_place = np.full(len(places), -1, dtype=np.int64)
+    placed = np.unique(at)
+    cell_of_place[placed] = grid.cell_of(
+        places["latitude"].to_numpy(dtype=np.float64)[placed], places["longitude"].to_numpy(dtype=np.float64)[placed]
+    )
+    terms = pd.DataFrame(
+        {
+            "n": np.ones(len(y), dtype=np.int64),
+            "sum_w": w,
+            "sum_wy": w * y,
+            "sum_wy2": w * y * y,
+            "sum_y": y,
+            "sum_y2": y * y,
+            "sum_v": v,
+            "sum_w2": w * w,
+            "sum_aleatoric": aleatoric,
+        }
+    )
+    species, observer = _Names.of(places["species"]), _Names.of(places["observer"])
+    trait, of_evidence = _Names.of(used["trait"]), _Names.of(pd.Series(evidence, dtype="str"))
+    keys = (cell_of_place[at], species.codes[at], observer.codes[at], trait.codes, of_evidence.codes)
+    return _sum_by_key(keys, (species, observer, trait, of_evidence), terms)
+
+
+def count_losses(predictions: pd.DataFrame, observations: pd.DataFrame) -> Mapping[str, int]:
+    """Count the predictions that ``reduce_predictions`` leaves out, by reason, for the run report.
+
+    Reasons are the predictions' own status where it is not ``ok``, ``no_observation`` (retracted or never seen),
+    ``no_coordinates`` (missing or out of range), and ``no_finite_estimate`` (mean not finite or variance not positive).
+    """
+    places, at = _join(predictions, observations)
+    reason = _loss_reasons(predictions, places, at)
+    names, counts = np.unique(reason[reason != _USED].astype(str), return_counts=True)
+    return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def merge(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Add moments of disjoint sets of predictions, such as those of several shards.
+
+    Addition is associative and commutative to rounding (1e-12), and a given collection of frames gives the
+    same bits in whatever order it is handed over.
+
+    Args:
+        frames: frames of ``schemas.MOMENTS``; none at all gives the empty state.
+
+    Returns:
+        A frame of ``schemas.MOMENTS`` in canonical order.
+
+    Raises:
+        TableError: a frame lacks a column.
+    """
+    parts = list(frames)
+    for part in parts:
+        _need(part, "moments", MOMENTS.names)
+    if not parts:
+        return _no_moments()
+    rows = pd.concat([part[MOMENTS.names] for part in parts], ignore_index=True)
+    names = tuple(_Names.of(rows[key]) for key in KEYS[1:])
+    cell = rows["cell"].to_numpy(dtype=np.int64)
+    return _sum_by_key((cell, *(name.codes for name in names)), names, rows[["n", *SUMS]])
+
+
+class _Names:
+    """Sorted distinct names and each row's place among them; a missing name comes last."""
+
+    def __init__(self, codes: IntArray, names: list[str | None]) -> None:
+        self.codes = codes
+        self.names = names
+
+    @classmethod
+    def of(cls, column: pd.Series) -> _Names:
+        codes, names = pd.factorize(column, sort=True)
+        return cls(np.where(codes < 0, len(names), codes).astype(np.int64), [*map(str, names), None])
+
+    def take(self, codes: IntArray) -> pa.Array:
+        return pa.array(self.names, type=pa.string()).take(pa.array(codes))
+
+
+def _sum_by_key(keys: tuple[IntArray, ...], names: tuple[_Names, ...], terms: pd.DataFrame) -> pd.DataFrame:
+    if len(terms) == 0:
+        return _no_moments()
+    # Rows of equal keys are ordered by their values too, so that a sum's rounding does not depend on the input's order.
+    values = [terms[name].to_numpy() for name in ("n", *SUMS)]
+    order = np.lexsort((*(x for x in values[::-1] if x.dtype == np.float64), *keys[::-1]))
+    sorted_keys = [key[order] for key in keys]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = np.any([key[1:] != key[:-1] for key in sorted_keys], axis=0)
+    starts = np.flatnonzero(new)
+    columns: dict[str, object] = {"cell": sorted_keys[0][starts]}
+    for key, codes, name in zip(KEYS[1:], sorted_keys[1:], names, strict=True):
+        columns[key] = name.take(codes[starts])
+    for column, value in zip(("n", *SUMS), values, strict=True):
+        columns[column] = np.add.reduceat(value[order], starts)
+    moments: pd.DataFrame = pa.table(columns, schema=MOMENTS).to_pandas()
+    return moments
+
+
+def _no_moments() -> pd.DataFrame:
+    empty: pd.DataFrame = MOMENTS.empty_table().to_pandas()
+    return empty
+
+
+def _join(predictions: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, IntArray]:
+    """Return one row per observation, and for each prediction the row of its observation or -1."""
+    columns = ["observation_id", "species", "observer", "latitude", "longitude"]
+    _need(observations, "observations", columns)
+    places = observations[columns].drop_duplicates(ignore_index=True)
+    twice = places["observation_id"].duplicated()
+    if twice.any():
+        raise TableError(
+            f"observations: {int(twice.sum())} ids appear with different species, observers or coordinates, first "
+            f"{places.loc[twice, 'observation_id'].iloc[0]!r}; expected one description each: clean the table first"
+        )
+    at = pd.Index(places["observation_id"]).get_indexer(pd.Index(predictions["observation_id"]))
+    return places, at.astype(np.int64)
+
+
+def _loss_reasons(predictions: pd.DataFrame, places: pd.DataFrame, at: IntArray) -> npt.NDArray[np.object_]:
+    """Say for each prediction why it cannot be used; an empty string where it can."""
+    mean = predictions["mean"].to_numpy(dtype=np.float64)
+    aleatoric = predictions["variance_aleatoric"].to_numpy(dtype=np.float64)
+    epistemic = predictions["variance_epistemic"].to_numpy(dtype=np.float64)
+    v = aleatoric + epistemic
+    finite = np.isfinite(mean) & np.isfinite(v) & (aleatoric >= 0) & (epistemic >= 0) & (v > 0)
+    lat, lon = (places[name].to_numpy(dtype=np.float64) for name in ("latitude", "longitude"))
+    placed = np.append((np.abs(lat) <= 90) & (np.abs(lon) <= 180), False)[at]
+    reason = np.full(len(predictions), _USED, dtype=object)
+    reason[~finite] = "no_finite_estimate"
+    reason[~placed] = "no_coordinates"
+    reason[at < 0] = "no_observation"
+    status = predictions["status"].fillna("no_status")
+    failed = (status != "ok").to_numpy(dtype=bool)
+    reason[failed] = status.to_numpy(dtype=object)[failed]
+    return reason
+
+
+def _refuse_repeated(used: pd.DataFrame, at: IntArray, evidence: npt.NDArray[np.str_]) -> None:
+    parts: list[FloatArray | IntArray] = [at, pd.factorize(used["photo_id"])[0], pd.factorize(used["trait"])[0]]
+    key = np.zeros(len(used), dtype=np.int64)
+    for part in (*parts, (evidence == "photo").astype(np.int64)):
+        # Renumbered at each step, the combined code stays far from overflow.
+        key = pd.factorize(key * (int(part.max(initial=0)) + 2) + part + 1)[0].astype(np.int64)
+    repeated = pd.Series(key).duplicated().to_numpy()
+    if repeated.any():
+        first = used.iloc[int(np.flatnonzero(repeated)[0])]
+        raise TableError(
+            f"predictions: {int(repeated.sum())} photos are predicted more than once for one trait, first "
+            f"{first['observation_id']!r}, photo {first['photo_id']!r}, trait {first['trait']!r}; "
+            "expected one prediction each: reduce the predictions of one model only"
+        )
+
+
+def _need(frame: pd.DataFrame, what: str, columns: Iterable[str]) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise TableError(f"{what}: columns {missing} are missing; found {list(frame.columns)}")

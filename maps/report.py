@@ -1,0 +1,196 @@
+"""Write the report of one run: a single self-contained page with maps, scores, counts and how to read them."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from cmcrameri import cm
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.colors import ListedColormap
+
+from data_catalog import Trait
+from maps import report_scores, report_tables, typography
+from maps.figures import ScatterPanel, draw_reliability, draw_scatter
+from maps.layers import SOURCE
+from maps.map_window import MapWindow, window_of
+from maps.render import draw_map
+from maps.report_inputs import ReportInputs, StageRecord
+from plant_traits.errors import InputError
+from plant_traits.grid import Grid
+from plant_traits.traits import from_working
+
+__all__ = ["ReportInputs", "StageRecord", "write_report"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+# The palest tones of the ramp would read as empty cells.
+_PHOTO_COLOURS = ListedColormap(cm.oslo_r(np.linspace(0.25, 0.95, 256)))
+_ERROR_COLOURS = ListedColormap(cm.lajolla_r(np.linspace(0.03, 0.78, 256)))
+_NEEDED = ("value", "location", "standard_error", "n_photos", "source")
+
+
+def write_report(inputs: ReportInputs, path: Path) -> None:
+    """Write the report as one HTML file with inline styles and figures; the same inputs give the same bytes.
+
+    Args:
+        inputs: everything the page shows.
+        path: file to write; its folder must exist.
+
+    Raises:
+        InputError: the product lacks a variable or a trait that the report draws.
+    """
+    check_product(inputs)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        count=typography.count_text,
+        number=typography.number_text,
+        signed=typography.signed_text,
+        quantity=typography.quantity_text,
+        size=typography.bytes_text,
+        interval=typography.interval_text,
+        unit=typography.unit_text,
+        anchor=report_tables.anchor,
+    )
+    environment.tests["relative_path"] = _is_relative_path
+    window = _window(inputs)
+    page = environment.get_template("report.html.j2").render(
+        run=inputs,
+        summary=report_tables.summarise(inputs),
+        ledger=report_tables.ledger(inputs.stages, inputs.timings),
+        flow=report_tables.flow_diagram(inputs.stages),
+        trait_sections=[_trait_section(inputs, trait, window) for trait in inputs.traits],
+        score_tables=report_scores.score_tables(inputs),
+        differences=report_scores.difference_rows(inputs),
+        coverage=report_scores.coverage_rows(inputs),
+        reliability=_reliability(inputs),
+        training=report_tables.training_table(inputs),
+        profile=report_tables.flatten(inputs.profile),
+    )
+    path.write_text(page, encoding="utf-8", newline="\n")
+
+
+def check_product(inputs: ReportInputs) -> None:
+    """Check that the product holds what the report draws.
+
+    Raises:
+        InputError: a variable or a trait is missing.
+    """
+    missing = [name for name in _NEEDED if name not in inputs.product]
+    if missing:
+        raise InputError(
+            f"the report's product lacks the variables {missing}; expected {list(_NEEDED)}, found "
+            f"{sorted(str(name) for name in inputs.product.data_vars)}; build it with maps.product"
+        )
+    known = [str(name) for name in inputs.product["trait"].values]
+    absent = [trait.id for trait in inputs.traits if trait.id not in known]
+    if absent:
+        raise InputError(
+            f"the report is asked for the traits {absent}, which the product does not hold; found {known}; "
+            "pass the traits the product was built with"
+        )
+
+
+def _is_relative_path(target: str) -> bool:
+    return ":" not in target and not target.startswith(("/", "\\"))
+
+
+def _window(inputs: ReportInputs) -> MapWindow:
+    return window_of(inputs.product["value"].notnull().any("trait"))
+
+
+def _image(png: bytes) -> Markup:
+    return Markup("data:image/png;base64," + base64.b64encode(png).decode("ascii"))  # noqa: S704 - base64 only
+
+
+def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dict[str, Any]:
+    product = inputs.product.sel(trait=trait.id)
+    unit = typography.unit_text(trait.unit)
+    logarithmic = trait.working_space != "identity"
+    source = product["source"]
+    from_photos, from_geospatial = source == SOURCE["photos"], source == SOURCE["geospatial"]
+    error_space = f"in {trait.working_space} units" if logarithmic else f"({unit})"
+    return {
+        "trait": trait,
+        "unit": unit,
+        "logarithmic": logarithmic,
+        "facts": report_tables.trait_facts(product, trait),
+        "value_map": _image(
+            draw_map(
+                product["value"],
+                title=f"{trait.name}: community mean",
+                label=f"{trait.name} ({unit})",
+                log=logarithmic,
+                window=window,
+            )
+        ),
+        "error_map": _image(
+            draw_map(
+                product["standard_error"],
+                title=f"{trait.name}: standard error",
+                label=f"standard error {error_space}",
+                cmap=_ERROR_COLOURS,
+                window=window,
+            )
+        ),
+        "source_map": _image(
+            draw_map(
+                product["n_photos"].where(from_photos),
+                title=f"{trait.name}: where the estimate comes from",
+                label="photos per cell",
+                log=True,
+                cmap=_PHOTO_COLOURS,
+                window=window,
+                underlay=from_geospatial,
+                underlay_label="from climate, soil and location",
+            )
+        ),
+        "scatters": _scatters(inputs, trait),
+    }
+
+
+def _scatters(inputs: ReportInputs, trait: Trait) -> list[dict[str, Any]]:
+    product = inputs.product
+    grid = Grid.parse(inputs.grid)
+    rows = grid.cell_of(np.asarray(product["lat"]), np.zeros(product.sizes["lat"])) // grid.n_lon
+    area = np.broadcast_to(grid.row_area_m2[rows][:, None], (product.sizes["lat"], product.sizes["lon"]))
+    figures = []
+    for name, reference in inputs.references.items():
+        truth = _natural(reference, product, trait)
+        if truth is None or not np.isfinite(truth).any():
+            continue
+        candidates = {inputs.published_name: product, **inputs.maps}
+        panels = [
+            ScatterPanel(label, values, truth, area)
+            for label, other in candidates.items()
+            if (values := _natural(other, product, trait)) is not None
+        ]
+        png = draw_scatter(
+            panels, reference=name, unit=typography.unit_text(trait.unit), log=trait.working_space != "identity"
+        )
+        figures.append({"reference": name, "image": _image(png), "maps": [panel.name for panel in panels]})
+    return figures
+
+
+def _natural(dataset: xr.Dataset, product: xr.Dataset, trait: Trait) -> np.ndarray[Any, Any] | None:
+    """Return a dataset's location on the product's cells in natural units, or None when it lacks the trait."""
+    if trait.id not in {str(name) for name in dataset["trait"].values}:
+        return None
+    location = dataset["location"].sel(trait=trait.id).transpose("lat", "lon")
+    location = location.reindex(lat=product["lat"], lon=product["lon"], method="nearest", tolerance=1e-6)
+    return from_working(trait, np.asarray(location, dtype=np.float64))
+
+
+def _reliability(inputs: ReportInputs) -> Markup | None:
+    lines = report_scores.reliability_lines(inputs)
+    return _image(draw_reliability(lines)) if lines else None

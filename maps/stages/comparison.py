@@ -1,0 +1,175 @@
+"""Stage: the run's maps, the species-mean map and the published products, scored against plots and known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from maps.comparison import compare, coverage, pairwise_differences
+from maps.product import estimate_dataset
+from maps.registry import maps_dataset, open_product_map, plot_means
+from maps.stages.cells import read_estimates
+from maps.store import open_product
+from plant_traits.errors import InputError
+from plant_traits.run_spec import RunSpec
+from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, SCORE, SPECIES_TRAIT, read_table, write_table
+from plant_traits.sources.splotopen import read_plots
+from plant_traits.steps import Summary
+from plant_traits.taxa.labels import labels_for
+
+PUBLISHED = "published"
+GEOSPATIAL = "geospatial only"
+SPECIES_MEANS = "species means"
+PHOTOS, RECORDS = "photos", "records"
+PLOTS, TRUTH = "plots", "truth"
+BOOTSTRAP_SEED = 1
+
+
+def compare_maps(
+    destination: Path,
+    *,
+    spec: RunSpec,
+    root: Path,
+    maps: Path,
+    estimates: Path,
+    land: Path,
+    observations: Path,
+    taxa: Path,
+) -> Summary:
+    """Score every map; write ``scores.parquet``, ``differences.parquet``, ``coverage.parquet`` and the maps compared.
+
+    Maps: the published product; each estimator over photos (cells of at least the profile's
+    ``comparison_minimum_photos``); the geospatial prediction of every land cell; the mean over records of their
+    species' median, as maps made without photos are; every map product of the profile. References: vegetation plots,
+    and the known truth of a virtual world. The shared cells are those of the photo estimates and all other maps, or,
+    where photos cover almost nothing, of the other maps.
+
+    Args:
+        destination: an empty folder.
+        spec: the run.
+        root: the run's data folder.
+        maps: output of ``build_maps``.
+        estimates: output of ``estimate_cells``.
+        land: output of ``predict_land``.
+        observations: output of ``build_observations``.
+        taxa: output of ``summarise_taxa``.
+
+    Returns:
+        Counts of maps, references and scores; plots lost, by reason.
+    """
+    traits, grid = spec.traits, spec.grid
+    candidates = {PUBLISHED: open_product(maps / "maps.zarr").load()}
+    candidates |= _estimated(spec, estimates)
+    candidates[GEOSPATIAL] = _geospatial(spec, land)
+    candidates[SPECIES_MEANS] = _species_means(spec, observations, taxa)
+    for item in spec.profile.inputs.products:
+        product = spec.catalog.product(item.product)
+        candidates[product.id] = open_product_map(product, root / item.path, traits, grid)
+    references, lost = _references(spec, root)
+
+    scores, differences, covered = [], [], []
+    for name, reference in references.items():
+        defining = _defining(candidates, reference)
+        scores.append(compare(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
+        differences.append(pairwise_differences(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
+    if TRUTH in references:
+        for name, candidate in candidates.items():
+            if "standard_error" in candidate:
+                truth = references[TRUTH]["location"]
+                table = coverage(candidate["location"], candidate["standard_error"], truth, traits, grid)
+                covered.append(table.assign(map=name))
+    write_table(pd.concat(scores, ignore_index=True), destination / "scores.parquet", SCORE)
+    pd.concat(differences, ignore_index=True).to_parquet(destination / "differences.parquet")
+    if covered:
+        pd.concat(covered, ignore_index=True).to_parquet(destination / "coverage.parquet")
+    for kind, datasets in (("maps", candidates), ("references", references)):
+        for name, dataset in datasets.items():
+            layers = (
+                dataset[["location"]].astype("float32").drop_vars(["unit", "lat_bnds", "lon_bnds"], errors="ignore")
+            )
+            layers.to_zarr(destination / kind / f"{name}.zarr", zarr_format=3, consolidated=False)
+    return {
+        "in": {"maps": len(candidates), "references": len(references)},
+        "out": {"scores": sum(len(frame) for frame in scores)},
+        "lost": lost,
+    }
+
+
+def read_compared(folder: Path, kind: str) -> dict[str, xr.Dataset]:
+    """Return the ``maps`` or ``references`` that a comparison kept, by name, each with ``location`` in working space."""
+    return {path.stem: xr.open_zarr(path, consolidated=False).load() for path in sorted((folder / kind).glob("*.zarr"))}
+
+
+def _estimated(spec: RunSpec, estimates: Path) -> dict[str, xr.Dataset]:
+    least = {PHOTOS: spec.profile.comparison_minimum_photos, RECORDS: 1}
+    found = {}
+    for kind, evidence in ((PHOTOS, "photo"), (RECORDS, "record")):
+        for name, frame in read_estimates(estimates, evidence, spec.profile.estimators).items():
+            enough = frame[frame["n_photos"] >= least[kind]]
+            if len(enough):
+                found[f"{kind}, {name.replace('_', ' ')}"] = estimate_dataset(enough, spec.traits, spec.grid)
+    return found
+
+
+def _geospatial(spec: RunSpec, land: Path) -> xr.Dataset:
+    frame = read_table(land / "land.parquet", LAND_PREDICTION)
+    position = {trait.id: k for k, trait in enumerate(spec.traits)}
+    at = frame["trait"].map(position).to_numpy() * spec.grid.size + frame["cell"].to_numpy()
+    frame["variance"] = frame["variance_aleatoric"] + frame["variance_epistemic"]
+    series = frame.set_index(at).reindex(range(len(position) * spec.grid.size))
+    shape = (len(position), *spec.grid.shape)
+    layers = {
+        "location": series["mean"].to_numpy(dtype="float64").reshape(shape),
+        "standard_error": series["variance"].to_numpy(dtype="float64").reshape(shape) ** 0.5,
+    }
+    return maps_dataset(layers, spec.traits, spec.grid, {"title": "Predicted from climate and soil alone"})
+
+
+def _species_means(spec: RunSpec, observations: Path, taxa: Path) -> xr.Dataset:
+    table = read_table(observations / "observations.parquet", OBSERVATION)
+    labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
+    wide = labels_for(table, labels[labels["rank"] == "species"], spec.traits)
+    long = [
+        pd.DataFrame(
+            {
+                "latitude": table["latitude"],
+                "longitude": table["longitude"],
+                "trait": trait.id,
+                "value": wide[f"{trait.id}_median"].to_numpy(),
+            }
+        )
+        for trait in spec.traits
+    ]
+    return plot_means(pd.concat(long, ignore_index=True), spec.traits, spec.grid)
+
+
+def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[str, int]]:
+    references: dict[str, xr.Dataset] = {}
+    lost: dict[str, int] = {}
+    for item in spec.profile.inputs.plots:
+        if item.reader != "splotopen-tables":
+            raise InputError(
+                f"no plot reader is called {item.reader!r}; known: splotopen-tables. Correct `reader` in the profile"
+            )
+        plots = read_plots(root / item.path, spec.traits)
+        lost |= {f"plot {reason}": n for reason, n in plots.rejected.items()}
+        references[PLOTS] = plot_means(plots.plots, spec.traits, spec.grid)
+    for name, gridded in ((PLOTS, spec.profile.inputs.gridded_plots), (TRUTH, spec.profile.inputs.truth)):
+        if gridded is not None:
+            product = spec.catalog.product(gridded.product)
+            references[name] = open_product_map(product, root / gridded.path, spec.traits, spec.grid)
+    return references, lost
+
+
+def _defining(candidates: Mapping[str, xr.Dataset], reference: xr.Dataset) -> list[str]:
+    """Name the maps whose cells define the shared ones: all but those that cover too little to compare on."""
+    enough = 0.02  # of the reference's cells; one campus is no map
+    known = int(reference["location"].notnull().any("trait").sum())
+    return [
+        name
+        for name, dataset in candidates.items()
+        if int((dataset["location"].notnull() & reference["location"].notnull()).any("trait").sum()) >= enough * known
+    ]

@@ -1,0 +1,156 @@
+"""Stage: everything a user downloads in one folder - maps, GeoTIFFs, scores, the report and checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from data_catalog import Source
+from maps.markdown_summary import summary_markdown
+from maps.report import write_report
+from maps.report_inputs import ReportInputs, StageRecord
+from maps.stages.comparison import PUBLISHED, read_compared
+from maps.store import open_product
+from plant_traits.run_spec import RunSpec
+from plant_traits.schemas import SCORE, read_table
+from plant_traits.sources.inputs import InputSet
+from plant_traits.steps import Artifact, Summary
+
+LIBRARIES = ("torch", "xarray", "zarr", "numpy", "pandas", "rasterio", "dask", "prefect")
+SUMMARY = "summary.md"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """A finished stage as the report tells of it."""
+
+    name: str
+    artifact: Artifact
+
+
+def write_release(
+    destination: Path,
+    *,
+    spec: RunSpec,
+    inputs: InputSet,
+    maps: Path,
+    comparison: Path,
+    stages: Sequence[StageOutput],
+    training: Mapping[str, object],
+    code: str,
+) -> Summary:
+    """Gather a run's results; write ``report.html``, ``summary.md``, ``maps.zarr``, ``geotiff/``, tables, ``SHA256SUMS``.
+
+    Args:
+        destination: an empty folder.
+        spec: the run.
+        inputs: the run's inputs.
+        maps: output of ``build_maps``.
+        comparison: output of ``compare_maps``.
+        stages: the finished stages, in order.
+        training: held-out metrics of the model.
+        code: code version of the run, for the report.
+
+    Returns:
+        Counts of files and bytes.
+    """
+    shutil.copytree(maps / "maps.zarr", destination / "maps.zarr")
+    shutil.copytree(maps / "geotiff", destination / "geotiff")
+    scores = read_table(comparison / "scores.parquet", SCORE)
+    scores.to_csv(destination / "scores.csv", index=False)
+    differences = pd.read_parquet(comparison / "differences.parquet")
+    covered = comparison / "coverage.parquet"
+    report = ReportInputs(
+        title=f"Plant traits - {spec.profile.title}",
+        profile=spec.profile.model_dump(mode="json"),
+        region=spec.region.name,
+        month=str(spec.month),
+        grid=str(spec.grid),
+        product=open_product(destination / "maps.zarr").load(),
+        traits=spec.traits,
+        scores=scores,
+        differences=differences,
+        coverage=pd.read_parquet(covered) if covered.exists() else None,
+        references=read_compared(comparison, "references"),
+        stages=[_record(stage) for stage in stages],
+        inputs=[{"name": x.path, "source": x.source, "bytes": x.size, "sha256": x.sha256} for x in inputs.records],
+        citations=_citations(spec),
+        versions=_versions(code),
+        training=training,
+        outputs={
+            "Zarr store": "maps.zarr",
+            "GeoTIFFs": "geotiff/",
+            "scores": "scores.csv",
+            "checksums": "SHA256SUMS",
+        },
+        simulated=spec.profile.inputs.world is not None,
+        notes=_notes(spec),
+        maps={name: x for name, x in read_compared(comparison, "maps").items() if name != PUBLISHED},
+        published_map=PUBLISHED,
+    )
+    write_report(report, destination / REPORT)
+    (destination / SUMMARY).write_text(summary_markdown(report), encoding="utf-8")
+    files = sorted(x for x in destination.rglob("*") if x.is_file())
+    lines = [f"{hashlib.sha256(x.read_bytes()).hexdigest()}  {x.relative_to(destination).as_posix()}\n" for x in files]
+    (destination / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    return {"out": {"files": len(files) + 1, "bytes": sum(x.stat().st_size for x in files)}}
+
+
+def _record(stage: StageOutput) -> StageRecord:
+    summary = stage.artifact.summary
+    counts = {f"{n} in": v for n, v in summary.get("in", {}).items()} | {
+        f"{n} out": v for n, v in summary.get("out", {}).items()
+    }
+    return StageRecord(
+        name=stage.name,
+        key=stage.artifact.digest,
+        state="computed",
+        seconds=None,
+        counts=counts,
+        losses=summary.get("lost", {}),
+        outputs=f"steps/{stage.artifact.step}",
+    )
+
+
+def _citations(spec: RunSpec) -> list[dict[str, str | None]]:
+    inputs = spec.profile.inputs
+    files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
+    ids = [x.source for x in (*files, *inputs.rasters)]
+    sources: list[Source] = [spec.catalog.source(x) for x in dict.fromkeys([*ids, "natural-earth"])]
+    cited = [{"title": x.title, "licence": x.licence, "doi": x.doi, "citation": x.citation} for x in sources]
+    products = [x.product for x in (*inputs.products, inputs.gridded_plots) if x is not None]
+    for product in (spec.catalog.product(x) for x in products):
+        cited.append(
+            {
+                "title": product.title,
+                "licence": product.licence,
+                "doi": product.doi,
+                "citation": product.citation,
+            }
+        )
+    return cited
+
+
+def _versions(code: str) -> dict[str, str]:
+    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    return {"plant-traits": metadata.version("plant-traits"), "code": code, **libraries}
+
+
+def _notes(spec: RunSpec) -> list[str]:
+    notes = [
+        "Intervals of single cells are not calibrated against independent plots yet; the coverage table, where there is "
+        "one, says how they fare."
+    ]
+    if spec.profile.inputs.world is not None:
+        notes.append(
+            "Plots of the virtual world hold the true in-situ values of their plants with a small error of "
+            "measurement, where real plot means are made of species' values."
+        )
+    return notes

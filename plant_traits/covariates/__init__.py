@@ -1,0 +1,1 @@
+"""Climate and soil rasters: opened against the catalogue, averaged to the grid, sampled at points."""

@@ -1,0 +1,1 @@
+"""Work on shards: features, covariates, predictions and moments, spread over Dask workers."""

@@ -1,0 +1,118 @@
+"""Predict traits with their aleatoric and epistemic variance from photos, places, or both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from plant_traits.errors import ModelError
+from plant_traits.model.losses import variance_from_log_scale
+from plant_traits.model.trained_model import MODALITIES, TrainedModel
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for n inputs, in working space.
+
+    Attributes:
+        mean: (n, traits) float32, the mean of the members' locations; NaN without a usable input.
+        variance_aleatoric: (n, traits) float32, calibrated mean of the members' variances.
+        variance_epistemic: (n, traits) float32, calibrated variance of the members' locations. The total variance is
+            the sum of the two, and the calibration factor of the modalities multiplies both.
+        modalities: (n,) ``image+geospatial``, ``image``, ``geospatial`` or ``none``.
+        status: (n,) ``ok``, or ``no_usable_input``.
+    """
+
+    mean: FloatArray
+    variance_aleatoric: FloatArray
+    variance_epistemic: FloatArray
+    modalities: npt.NDArray[np.str_]
+    status: npt.NDArray[np.str_]
+
+
+def predict(
+    model: TrainedModel,
+    image_features: npt.NDArray[np.float32] | None,
+    covariates: npt.NDArray[np.floating],
+    *,
+    batch_size: int = 4096,
+    device: str = "cpu",
+) -> Prediction:
+    """Predict from whichever modalities each input has.
+
+    A row whose image features hold a NaN has no photo; a row whose covariates are all NaN has no place; single
+    missing covariates are masked.
+
+    Args:
+        model: the ensemble.
+        image_features: (n, d) of the model's encoder, or None where there are no photos at all.
+        covariates: (n, c) in the order of ``model.covariate_names``, in the units it was trained with.
+        batch_size: rows per forward pass; it does not change the result beyond float rounding.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelError: the shapes do not fit the model.
+    """
+    n, config = len(covariates), model.config
+    if covariates.shape != (n, config.covariates):
+        raise ModelError(
+            f"prediction: expected covariates of shape (n, {config.covariates}), namely {model.covariate_names}, "
+            f"found {covariates.shape}; build them with the layers the model was trained on"
+        )
+    if image_features is not None and config.image_dimension and image_features.shape != (n, config.image_dimension):
+        raise ModelError(
+            f"prediction: expected image features of shape ({n}, {config.image_dimension}), found "
+            f"{image_features.shape}; encode the photos with the encoder {model.encoder_identity}"
+        )
+    if image_features is None or config.image_dimension == 0:
+        image_features = np.full((n, config.image_dimension), np.nan, dtype=np.float32)
+        has_image = np.zeros(n, dtype=bool)
+    else:
+        has_image = ~np.isnan(image_features).any(axis=1)
+    has_place = ~np.isnan(covariates).all(axis=1) if config.covariates else np.zeros(n, dtype=bool)
+    outputs = [
+        _forward(model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device)
+        for rows in (slice(start, start + batch_size) for start in range(0, n, batch_size))
+    ]
+    shape = (n, len(model.traits))
+    mean, aleatoric, epistemic = (
+        np.concatenate(parts) if outputs else np.empty(shape) for parts in (zip(*outputs, strict=True) if outputs else ((),) * 3)
+    )
+    kind = np.select([has_image & has_place, has_image, has_place], [0, 1, 2], default=-1)
+    factor = model.variance_factor[kind]
+    usable = (kind >= 0)[:, None]
+    return Prediction(
+        mean=np.where(usable, mean, np.nan).astype(np.float32),
+        variance_aleatoric=np.where(usable, aleatoric * factor, np.nan).astype(np.float32),
+        variance_epistemic=np.where(usable, epistemic * factor, np.nan).astype(np.float32),
+        modalities=np.array([*MODALITIES, "none"])[kind],
+        status=np.where(kind >= 0, "ok", "no_usable_input"),
+    )
+
+
+def _forward(
+    model: TrainedModel,
+    image_features: npt.NDArray[np.float32],
+    covariates: npt.NDArray[np.floating],
+    has_image: npt.NDArray[np.bool_],
+    has_place: npt.NDArray[np.bool_],
+    device: str,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    image = torch.from_numpy(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0)).to(device)
+    place = torch.from_numpy(model.covariate_standardisation.apply(covariates)).to(device)
+    seen, located = torch.from_numpy(has_image).to(device), torch.from_numpy(has_place).to(device)
+    laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=device)
+    means, variances = [], []
+    with torch.inference_mode():
+        for network in model.networks:
+            location, log_scale = network.to(device)(image, place, seen, located)
+            means.append(location.double().cpu().numpy())
+            variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
+    scale2 = model.target_scale**2
+    mean = np.mean(means, axis=0) * model.target_scale + model.target_centre
+    return mean, np.mean(variances, axis=0) * scale2, np.var(means, axis=0) * scale2

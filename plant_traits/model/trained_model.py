@@ -1,0 +1,79 @@
+"""A trained predictor: an ensemble of networks with everything needed to use and to describe it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_catalog import ModelSettings, Trait
+from plant_traits.model.network import NetworkConfig, TraitNetwork
+from plant_traits.model.standardisation import Standardisation
+
+MODALITIES = ("image+geospatial", "image", "geospatial")
+"""What a prediction may rest on, in the order of the rows of ``variance_factor``."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """An ensemble on shared frozen features.
+
+    Attributes:
+        traits: what it predicts, in the order of its outputs.
+        covariate_names: the covariates it reads, in order.
+        encoder_identity: the photo encoder whose features it was trained on.
+        config: shape of the networks.
+        networks: the members, in evaluation mode on the CPU.
+        image_standardisation: of the photo features.
+        covariate_standardisation: of the covariates.
+        target_centre: (traits,) working-space centre of the network's targets.
+        target_scale: (traits,) working-space scale of them.
+        variance_factor: (3, traits) what multiplies every predicted variance, by modalities in the order of
+            ``MODALITIES``, so that E[(y - μ)² / σ²] = 1 on the held-out blocks.
+        metrics: held-out scores, plain numbers and strings only.
+        settings: how it was trained.
+    """
+
+    traits: tuple[Trait, ...]
+    covariate_names: tuple[str, ...]
+    encoder_identity: str
+    config: NetworkConfig
+    networks: tuple[TraitNetwork, ...] = field(repr=False)
+    image_standardisation: Standardisation = field(repr=False)
+    covariate_standardisation: Standardisation = field(repr=False)
+    target_centre: npt.NDArray[np.float64]
+    target_scale: npt.NDArray[np.float64]
+    variance_factor: npt.NDArray[np.float64]
+    metrics: dict[str, Any]
+    settings: ModelSettings
+
+    @property
+    def model_id(self) -> str:
+        """Hash of everything that bears on a prediction: equal ids give equal predictions."""
+        description = {
+            "traits": [[t.id, t.unit, t.working_space, t.likelihood] for t in self.traits],
+            "covariates": list(self.covariate_names),
+            "encoder": self.encoder_identity,
+        }
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+        for name, array in sorted(self.arrays().items()):
+            digest.update(f"{name} {array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return every number a prediction needs, by name: the members' weights and the scalings."""
+        found: dict[str, npt.NDArray[Any]] = {
+            "target.centre": self.target_centre,
+            "target.scale": self.target_scale,
+            "variance_factor": self.variance_factor,
+        }
+        for prefix, scaling in (("image", self.image_standardisation), ("covariate", self.covariate_standardisation)):
+            found |= {f"{prefix}.{key}": getattr(scaling, key) for key in ("centre", "scale", "low", "high")}
+        for number, network in enumerate(self.networks):
+            found |= {f"member.{number}.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}
+        return found

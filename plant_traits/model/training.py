@@ -1,0 +1,338 @@
+"""Train the ensemble of trait networks on frozen photo features, covariates, measurements and weak labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from data_catalog import ModelSettings, Trait
+from plant_traits.errors import ModelError
+from plant_traits.model.labels import draw_labels
+from plant_traits.model.losses import masked_nll
+from plant_traits.model.network import NetworkConfig, TraitNetwork
+from plant_traits.model.sampling import held_out_rows, sampling_weights
+from plant_traits.model.standardisation import Standardisation, fit_standardisation
+from plant_traits.model.trained_model import MODALITIES, TrainedModel
+from plant_traits.model.validation import calibrate, evaluate
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+Progress = Callable[[int, int, dict[str, float]], None]
+
+_HELD_OUT_EPOCH = 2**31  # labels of the held-out rows are drawn once, from a stream no training epoch uses
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a model is trained on: n records of a photo, a place or both, with t traits in working space.
+
+    Attributes:
+        image_features: (n, d) float32, a row with NaN where there is no usable photo; None in a run without photos.
+        covariates: (n, c), NaN where missing.
+        covariate_names: the c names, in order.
+        latitude: (n,) degrees north, NaN where unknown.
+        longitude: (n,) degrees east, NaN where unknown.
+        measured: (n, t) values measured on the plant itself, NaN where not.
+        label_median: (n, t) median of the trait within the species, NaN where unknown.
+        label_sd: (n, t) its standard deviation within the species.
+        label_low: (n, t) lower bound of the species' values.
+        label_high: (n, t) upper bound.
+        growth_form: (n,) ``tree``, ``shrub``, ``herb`` or None.
+    """
+
+    image_features: npt.NDArray[np.float32] | None
+    covariates: npt.NDArray[np.floating]
+    covariate_names: tuple[str, ...]
+    latitude: FloatArray
+    longitude: FloatArray
+    measured: FloatArray
+    label_median: FloatArray
+    label_sd: FloatArray
+    label_low: FloatArray
+    label_high: FloatArray
+    growth_form: Sequence[str | None]
+
+    def labels(self, seed: int, epoch: int) -> FloatArray:
+        """Return the labels of an epoch, (n, t)."""
+        bounds = (self.label_median, self.label_sd, self.label_low, self.label_high)
+        return draw_labels(*bounds, self.measured, seed=seed, epoch=epoch)
+
+    def centres(self) -> FloatArray:
+        """Return the measurement, else the species median, (n, t)."""
+        return np.where(np.isnan(self.measured), self.label_median, self.measured)
+
+    def rows(self, chosen: BoolArray) -> TrainingSet:
+        """Return the chosen records."""
+        arrays = ("covariates", "latitude", "longitude", "measured", "label_median", "label_sd", "label_low", "label_high")
+        return replace(
+            self,
+            image_features=None if self.image_features is None else self.image_features[chosen],
+            growth_form=[form for form, keep in zip(self.growth_form, chosen, strict=True) if keep],
+            **{name: getattr(self, name)[chosen] for name in arrays},
+        )
+
+
+def train(
+    training: TrainingSet,
+    traits: Sequence[Trait],
+    settings: ModelSettings,
+    *,
+    encoder_identity: str,
+    progress: Progress | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> TrainedModel:
+    """Train an ensemble and calibrate it on held-out spatial blocks.
+
+    Every member sees the same features from its own initialisation, order and dropout; it keeps the epoch with the
+    lowest negative log-likelihood on the held-out blocks. On a processor the same input gives the same weights to the
+    bit for a fixed number of threads.
+
+    Args:
+        training: the records; those without any input or any label are left out and counted in the metrics.
+        traits: what to predict, in the order of the label columns.
+        settings: shape and course of the training.
+        encoder_identity: of the encoder that made ``image_features``.
+        progress: called after each epoch with (epochs done, epochs planned, losses).
+        device: ``cpu`` or ``cuda``.
+        threads: processor threads; results may differ in the last bits between numbers of threads.
+
+    Raises:
+        ModelError: the arrays do not fit together, or too few records are usable.
+    """
+    _check(training, traits)
+    has_image, has_place = _inputs(training)
+    labelled = ~np.isnan(training.centres()).all(axis=1)
+    usable = (has_image | has_place) & labelled
+    counts = {
+        "records": len(usable),
+        "records_without_label": int((~labelled).sum()),
+        "records_without_input": int((labelled & ~(has_image | has_place)).sum()),
+    }
+    chosen = training.rows(usable)
+    held = held_out_rows(
+        chosen.latitude,
+        chosen.longitude,
+        block_degrees=settings.validation_block_degrees,
+        share=settings.validation_share,
+        seed=settings.seed,
+    )
+    if (~held).sum() < 2:
+        raise ModelError(
+            f"training: expected at least 2 usable records outside the held-out blocks, found {int((~held).sum())} of "
+            f"{counts}; check that species have traits and that places have covariates"
+        )
+    fitting, testing = chosen.rows(~held), chosen.rows(held)
+    weight = _weights(fitting, settings)
+    image_scaling = fit_standardisation(_features(fitting))
+    place_scaling = fit_standardisation(fitting.covariates)
+    target = fit_standardisation(fitting.centres(), weight)
+    config = NetworkConfig(
+        image_dimension=_features(training).shape[1],
+        covariates=training.covariates.shape[1],
+        traits=len(traits),
+        hidden=settings.hidden,
+        blocks=settings.blocks,
+        dropout=settings.dropout,
+    )
+    data = _Data.build(fitting, image_scaling, place_scaling, target, weight, device)
+    checks = _Data.build(testing, image_scaling, place_scaling, target, _weights(testing, settings), device)
+    laplace = torch.tensor([trait.likelihood == "laplace" for trait in traits], device=device)
+    networks, epochs = [], []
+    with _deterministic(threads, device):
+        for member in range(settings.ensemble):
+            network, best = _train_member(member, config, data, checks, laplace, settings, progress)
+            networks.append(network)
+            epochs.append(best)
+    model = TrainedModel(
+        traits=tuple(traits),
+        covariate_names=training.covariate_names,
+        encoder_identity=encoder_identity,
+        config=config,
+        networks=tuple(networks),
+        image_standardisation=image_scaling,
+        covariate_standardisation=place_scaling,
+        target_centre=target.centre,
+        target_scale=target.scale,
+        variance_factor=np.ones((len(MODALITIES), len(traits))),
+        metrics={},
+        settings=settings,
+    )
+    drawn = testing.labels(settings.seed, _HELD_OUT_EPOCH)
+    model = calibrate(model, testing.image_features, testing.covariates, drawn)
+    scores = evaluate(model, testing.image_features, testing.covariates, testing.centres(), drawn)
+    counts |= {"records_fitted": int((~held).sum()), "records_held_out": int(held.sum())}
+    return replace(model, metrics={"counts": counts, "best_epochs": epochs, "held_out": scores})
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A training set on the device, standardised."""
+
+    source: TrainingSet
+    target: Standardisation
+    image: Tensor
+    place: Tensor
+    has_image: Tensor
+    has_place: Tensor
+    weight: FloatArray
+
+    @classmethod
+    def build(
+        cls,
+        source: TrainingSet,
+        image: Standardisation,
+        place: Standardisation,
+        target: Standardisation,
+        weight: FloatArray,
+        device: str,
+    ) -> _Data:
+        has_image, has_place = _inputs(source)
+        return cls(
+            source,
+            target,
+            torch.from_numpy(np.nan_to_num(image.apply(_features(source)), nan=0.0)).to(device),
+            torch.from_numpy(place.apply(source.covariates)).to(device),
+            torch.from_numpy(has_image).to(device),
+            torch.from_numpy(has_place).to(device),
+            weight,
+        )
+
+    def targets(self, seed: int, epoch: int) -> Tensor:
+        labels = (self.source.labels(seed, epoch) - self.target.centre) / self.target.scale
+        return torch.from_numpy(labels.astype(np.float32)).to(self.image.device)
+
+
+def _train_member(
+    member: int,
+    config: NetworkConfig,
+    data: _Data,
+    checks: _Data,
+    laplace: Tensor,
+    settings: ModelSettings,
+    progress: Progress | None,
+) -> tuple[TraitNetwork, int]:
+    device = data.image.device
+    seed = settings.seed * 1000 + member
+    torch.manual_seed(seed)
+    network = TraitNetwork(config).to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = max(len(data.weight) // settings.batch_size, 1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps * settings.epochs)
+    order = np.random.default_rng([seed, 1])
+    best_loss, best_epoch, best = np.inf, 0, deepcopy(network.state_dict())
+    for epoch in range(settings.epochs):
+        network.train()
+        targets = data.targets(seed, epoch)
+        picks = order.choice(len(data.weight), size=steps * min(settings.batch_size, len(data.weight)), p=data.weight)
+        total = 0.0
+        for rows in torch.from_numpy(picks).to(device).chunk(steps):
+            seen, located = _drop_modalities(data.has_image[rows], data.has_place[rows], settings.modality_dropout)
+            place = data.place[rows]
+            if settings.covariate_noise > 0:
+                place = place + settings.covariate_noise * torch.randn_like(place)
+            location, log_scale = network(data.image[rows], place, seen, located)
+            loss = masked_nll(targets[rows], location, log_scale, laplace)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        held = _held_out_loss(network, checks, laplace, settings.seed)
+        if held < best_loss or not len(checks.weight):
+            best_loss, best_epoch, best = held, epoch + 1, deepcopy(network.state_dict())
+        if progress is not None:
+            done = member * settings.epochs + epoch + 1
+            progress(done, settings.ensemble * settings.epochs, {"loss": total / steps, "held_out_loss": held})
+        if epoch + 1 - best_epoch >= settings.patience:
+            break
+    network.load_state_dict(best)
+    return network.cpu().eval().requires_grad_(False), best_epoch
+
+
+def _drop_modalities(has_image: Tensor, has_place: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Hide the photo or the place of a share of the records that have both, each half of the time."""
+    chance = torch.rand(len(has_image), device=has_image.device)
+    both = has_image & has_place
+    return has_image & ~(both & (chance < share / 2)), has_place & ~(both & (chance > 1 - share / 2))
+
+
+def _held_out_loss(network: TraitNetwork, checks: _Data, laplace: Tensor, seed: int) -> float:
+    """Average the held-out loss of all inputs together and, where photos are involved, of the places alone."""
+    if not len(checks.weight):
+        return float("nan")
+    network.eval()
+    targets = checks.targets(seed, _HELD_OUT_EPOCH)
+    views = [(checks.has_image, checks.has_place)]
+    if bool((checks.has_image & checks.has_place).any()):
+        views.append((checks.has_image & ~checks.has_place, checks.has_place))
+    losses = []
+    with torch.inference_mode():
+        for seen, located in views:
+            location, log_scale = network(checks.image, checks.place, seen, located)
+            losses.append(float(masked_nll(targets, location, log_scale, laplace)))
+    return float(np.mean(losses))
+
+
+def _features(training: TrainingSet) -> npt.NDArray[np.float32]:
+    if training.image_features is None:
+        return np.empty((len(training.latitude), 0), dtype=np.float32)
+    return training.image_features
+
+
+def _inputs(training: TrainingSet) -> tuple[BoolArray, BoolArray]:
+    features, places = _features(training), training.covariates
+    none = np.zeros(len(places), dtype=bool)
+    has_image = ~np.isnan(features).any(axis=1) if features.shape[1] else none
+    has_place = ~np.isnan(places).all(axis=1) if places.shape[1] else none
+    return has_image, has_place
+
+
+def _weights(training: TrainingSet, settings: ModelSettings) -> FloatArray:
+    return sampling_weights(
+        training.latitude,
+        training.longitude,
+        training.growth_form,
+        growth_form_balance=settings.growth_form_balance,
+        place_balance=settings.place_balance,
+    )
+
+
+def _check(training: TrainingSet, traits: Sequence[Trait]) -> None:
+    n, t = len(training.latitude), len(traits)
+    expected: dict[str, tuple[int, ...]] = {
+        "longitude": (n,),
+        "covariates": (n, len(training.covariate_names)),
+        **dict.fromkeys(("measured", "label_median", "label_sd", "label_low", "label_high"), (n, t)),
+    }
+    for name, shape in expected.items():
+        found = getattr(training, name).shape
+        if found != shape:
+            raise ModelError(f"training set: expected {name} of shape {shape}, found {found}; align the arrays by row")
+    if len(_features(training)) != n or len(training.growth_form) != n:
+        raise ModelError(
+            f"training set: expected {n} rows of image_features and growth_form, found "
+            f"{len(_features(training))} and {len(training.growth_form)}; align the arrays by row"
+        )
+
+
+@contextmanager
+def _deterministic(threads: int, device: str) -> Iterator[None]:
+    """Fix threads and algorithms for the duration, and leave the global random state as it was."""
+    before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if device == "cuda" else []):
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(enabled)

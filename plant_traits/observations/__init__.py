@@ -1,0 +1,1 @@
+"""From raw occurrence rows to cleaned observations, their ledger and their shards."""

@@ -1,0 +1,195 @@
+"""Shards: immutable portions of the observations, each of one 10-degree tile, named by the hash of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plant_traits.errors import InputError, PhotoError, TableError
+from plant_traits.grid import Grid
+from plant_traits.observations.ledger import CONTENT
+from plant_traits.schemas import OBSERVATION, PHOTO, read_table, write_table
+from plant_traits.sources.photos import PhotoReader
+from plant_traits.sources.stable_hash import row_hashes, table_hash
+
+TILES = Grid(Fraction(10))
+OBSERVATIONS_FILE = "observations.parquet"
+PHOTOS_FILE = "photos.parquet"
+ROW_GROUP = 64
+_HASH_BITS = 64
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An immutable portion of the observations.
+
+    Attributes:
+        tile: south-west corner of its 10-degree tile, such as ``N40W130``.
+        name: hash of its rows' content, 32 hexadecimal digits.
+        size: number of rows.
+        photos: number of distinct photos.
+    """
+
+    tile: str
+    name: str
+    size: int
+    photos: int
+
+
+@dataclass(frozen=True)
+class StoredShard:
+    """A shard read back: its observations, and its photos on demand.
+
+    Attributes:
+        path: the shard's folder.
+        observations: columns ``OBSERVATION``.
+    """
+
+    path: Path
+    observations: pd.DataFrame
+
+    def photo_batches(self) -> Iterator[pd.DataFrame]:
+        """Yield the photos, columns ``PHOTO``, one row group at a time.
+
+        Raises:
+            TableError: the photos' file is not there or not what it should be.
+        """
+        file = self.path / PHOTOS_FILE
+        try:
+            with pq.ParquetFile(file) as parquet:
+                if parquet.schema_arrow.remove_metadata() != PHOTO:
+                    raise TableError(f"{file}: expected columns {PHOTO}, found {parquet.schema_arrow}")
+                for k in range(parquet.num_row_groups):
+                    yield parquet.read_row_group(k).to_pandas()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise TableError(f"{file}: not a readable Parquet file ({error}); make the shard again") from error
+
+    def photos(self) -> pd.DataFrame:
+        """Return all photos, columns ``PHOTO``; up to some hundred megabytes."""
+        return pd.concat(list(self.photo_batches()), ignore_index=True)
+
+
+def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.DataFrame]]:
+    """Divide observations into shards of at most ``size`` rows of one tile.
+
+    Within a tile, rows are divided by the leading bits of a hash of their ids, with as many bits as the sizes demand. So
+    the order of the rows does not matter, and a new or retracted row touches one shard, not all that follow.
+
+    Args:
+        observations: columns ``OBSERVATION``, one row per observation and photo.
+        size: most rows of a shard, at least 1.
+
+    Returns:
+        Shards and their rows (sorted by observation and photo), sorted by tile and name.
+
+    Raises:
+        InputError: the size is not positive, or rows are repeated.
+        GridError: a coordinate is missing or out of range.
+        TableError: a column is missing.
+    """
+    if size < 1:
+        raise InputError(f"a shard needs a size of at least 1, found {size}")
+    missing = [name for name in OBSERVATION.names if name not in observations.columns]
+    if missing:
+        raise TableError(f"observations: columns {missing} are missing; found {list(observations.columns)}")
+    if observations.duplicated(["observation_id", "photo_id"]).any():
+        raise InputError(
+            "observations: a row per observation and photo is expected, some are repeated; clean them first"
+        )
+    rows = observations.assign(
+        _tile=TILES.cell_of(observations["latitude"].to_numpy(), observations["longitude"].to_numpy()),
+        _place=row_hashes(observations, ["observation_id", "photo_id"])[:, 0],
+    ).sort_values(["_tile", "_place"], ignore_index=True, kind="stable")
+    tiles = rows["_tile"].to_numpy()
+    places = rows["_place"].to_numpy(dtype=np.uint64)
+    starts = np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]) if len(rows) else np.empty(0, dtype=np.int64)
+    content = row_hashes(rows, CONTENT)
+    result: list[tuple[Shard, pd.DataFrame]] = []
+    for start, stop in zip(starts, np.r_[starts[1:], len(rows)], strict=False):
+        tile = tile_name(int(tiles[start]))
+        for first, last in _divide(places, int(start), int(stop), size):
+            own = rows.iloc[first:last].sort_values(["observation_id", "photo_id"], ignore_index=True)
+            shard = Shard(tile, table_hash(content[first:last]), len(own), int(own["photo_id"].nunique()))
+            result.append((shard, own[OBSERVATION.names]))
+    return sorted(result, key=lambda pair: (pair[0].tile, pair[0].name))
+
+
+def tile_name(tile: int) -> str:
+    """Return the south-west corner of a tile as ``N40W130``."""
+    lat, lon = (float(centre) - 5.0 for centre in TILES.centre_of(tile))
+    return f"{'S' if lat < 0 else 'N'}{abs(lat):02.0f}{'W' if lon < 0 else 'E'}{abs(lon):03.0f}"
+
+
+def write_shard(rows: pd.DataFrame, photos: Sequence[PhotoReader], destination: Path) -> dict[str, int]:
+    """Write a shard: its observations and, in one file of small row groups, the bytes of its photos.
+
+    A photo is taken from the first reader that has it. One that cannot be read is written without bytes, its status
+    saying why. Photos are stored as they are: whether they can be decoded is the model's to see.
+
+    Args:
+        rows: the shard's rows, columns ``OBSERVATION``.
+        photos: open photo readers, the preferred first.
+        destination: the shard's folder, made where absent.
+
+    Returns:
+        Number of photos by status: ok, missing, unreadable, too_large.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    write_table(rows, destination / OBSERVATIONS_FILE, OBSERVATION)
+    ids = sorted(rows["photo_id"].dropna().unique())
+    counts: Counter[str] = Counter()
+    # Photos are compressed already.
+    with pq.ParquetWriter(destination / PHOTOS_FILE, PHOTO, compression="none", use_dictionary=False) as writer:
+        for start in range(0, len(ids), ROW_GROUP):
+            batch = [_photo(photo_id, photos) for photo_id in ids[start : start + ROW_GROUP]]
+            counts.update(str(photo["status"]) for photo in batch)
+            writer.write_table(pa.Table.from_pylist(batch, schema=PHOTO), row_group_size=ROW_GROUP)
+    return dict(sorted(counts.items()))
+
+
+def read_shard(path: Path) -> StoredShard:
+    """Read a shard's observations; its photos are read when asked for.
+
+    Raises:
+        TableError: the observations' file is not there or not what it should be.
+    """
+    return StoredShard(path, read_table(path / OBSERVATIONS_FILE, OBSERVATION))
+
+
+def _divide(places: npt.NDArray[np.uint64], start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of sorted hashes that share as many leading bits as bring them down to the size."""
+    open_ranges = [(start, stop, 0, 0)]  # first, last, number of leading bits, their value
+    while open_ranges:
+        first, last, bits, value = open_ranges.pop()
+        if first == last:
+            continue
+        if last - first <= size or bits == _HASH_BITS:
+            yield first, last
+            continue
+        middle = (2 * value + 1) << (_HASH_BITS - bits - 1)
+        cut = first + int(np.searchsorted(places[first:last], np.uint64(middle)))
+        open_ranges += [(first, cut, bits + 1, 2 * value), (cut, last, bits + 1, 2 * value + 1)]
+
+
+def _photo(photo_id: str, readers: Sequence[PhotoReader]) -> dict[str, object]:
+    failure = "missing"
+    for reader in readers:
+        if photo_id in reader:
+            try:
+                data = reader.read(photo_id)
+            except PhotoError as error:
+                failure = error.reason
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            return {"photo_id": photo_id, "image": data, "status": "ok", "sha256": digest}
+    return {"photo_id": photo_id, "image": None, "status": failure, "sha256": None}

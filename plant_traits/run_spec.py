@@ -1,0 +1,124 @@
+"""What a run is: its profile, region, month and grid, resolved against the catalogue and validated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_catalog import Catalog, Profile, Trait, load_catalog
+from plant_traits.errors import MissingInputError
+from plant_traits.grid import Grid
+from plant_traits.month import Month
+from plant_traits.regions import Region
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A frozen specification of one refresh, passed between tasks instead of data.
+
+    Attributes:
+        catalog: the catalogue, overlays included.
+        profile: the run profile.
+        month: records observed or published after this month do not take part.
+        region: the part of the globe that is mapped.
+        grid: the grid of the maps.
+        data_root: folder of real files, or None for a virtual world.
+        dask_address: an existing Dask scheduler, or None for a local cluster.
+    """
+
+    catalog: Catalog
+    profile: Profile
+    month: Month
+    region: Region
+    grid: Grid
+    data_root: Path | None
+    dask_address: str | None = None
+
+    @classmethod
+    def resolve(
+        cls,
+        profile: str,
+        *,
+        month: str | None = None,
+        region: str | None = None,
+        grid: str | None = None,
+        catalog: Catalog | None = None,
+        variables: Mapping[str, str] | None = None,
+        dask_address: str | None = None,
+    ) -> RunSpec:
+        """Read a run's words; what is not said comes from the profile.
+
+        Args:
+            profile: id of a run profile.
+            month: ``YYYY-MM``.
+            region: a region of the catalogue or ``west,south,east,north``.
+            grid: such as ``1deg``.
+            catalog: the catalogue; the built-in one by default.
+            variables: values for ``${NAME}`` in the profile's data folder.
+            dask_address: address of an existing Dask scheduler.
+
+        Raises:
+            CatalogError: the profile or region is unknown.
+            GridError: the grid or region cannot be read.
+            MissingInputError: the data folder is not set or not there.
+        """
+        catalog = catalog or load_catalog()
+        entry = catalog.profile(profile)
+        return cls(
+            catalog=catalog,
+            profile=entry,
+            month=Month.parse(month or entry.month),
+            region=Region.parse(region or entry.region, catalog),
+            grid=Grid.parse(grid or entry.grid),
+            data_root=_data_root(entry, variables or {}),
+            dask_address=dask_address,
+        )
+
+    @property
+    def name(self) -> str:
+        """A readable name of the run: profile, region, grid and month."""
+        region = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
+        return f"{self.profile.id}-{region}-{self.grid}-{self.month}"
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Everything the specification says, as JSON, for step keys; catalogue entries included."""
+        inputs = self.profile.inputs
+        products = [x.product for x in (*inputs.products, inputs.gridded_plots, inputs.truth) if x is not None]
+        return {
+            "profile": self.profile.model_dump(mode="json", exclude={"workers", "device"}),
+            "month": str(self.month),
+            "region": [self.region.name, *self.region.bbox],
+            "grid": self.grid.text,
+            "traits": self.trait_parameters,
+            "products": [self.catalog.product(x).model_dump(mode="json") for x in products],
+        }
+
+    @property
+    def traits(self) -> tuple[Trait, ...]:
+        """The traits that are mapped, in the profile's order."""
+        return tuple(self.catalog.trait(trait) for trait in self.profile.traits)
+
+    @property
+    def trait_parameters(self) -> list[dict[str, object]]:
+        """The traits as JSON, for step keys."""
+        return [trait.model_dump(mode="json") for trait in self.traits]
+
+
+def _data_root(profile: Profile, variables: Mapping[str, str]) -> Path | None:
+    root = profile.inputs.root
+    if root is None:
+        return None
+    if root.startswith("${") and root.endswith("}"):
+        name = root[2:-1]
+        if not variables.get(name):
+            raise MissingInputError(
+                f"profile {profile.id!r} reads real files: set {name} to the folder that holds them "
+                f"(or give it with --data)"
+            )
+        root = variables[name]
+    folder = Path(root).expanduser().resolve()
+    if not folder.is_dir():
+        raise MissingInputError(f"profile {profile.id!r} reads real files from {folder}, which is not a folder")
+    return folder

@@ -1,0 +1,1 @@
+"""A seeded virtual world in the formats of the real services."""

@@ -1,0 +1,87 @@
+"""The raw occurrence frame: what every occurrence reader hands over, before any cleaning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+RAW_OCCURRENCE = pa.schema(
+    [
+        pa.field("source", pa.string()),  # source id of the catalogue
+        pa.field("dataset_key", pa.string()),  # data set within the source
+        pa.field("occurrence_id", pa.string()),  # stable within (source, dataset)
+        pa.field("photo_id", pa.string()),  # null where the record has no photo
+        pa.field("photo_url", pa.string()),
+        pa.field("scientific_name", pa.string()),  # as the source writes it
+        pa.field("species", pa.string()),  # as the source interprets it
+        pa.field("taxon_key", pa.string()),
+        pa.field("genus", pa.string()),
+        pa.field("family", pa.string()),
+        pa.field("latitude", pa.float64()),  # degrees north, EPSG:4326, NaN where absent or unreadable
+        pa.field("longitude", pa.float64()),  # degrees east
+        pa.field("coordinate_uncertainty_m", pa.float64()),
+        pa.field("observed_on", pa.date32()),
+        pa.field("year", pa.float64()),  # NaN where unknown
+        pa.field("recorded_by", pa.string()),
+        pa.field("basis_of_record", pa.string()),
+        pa.field("degree_of_establishment", pa.string()),  # degree or means of establishment, captive or cultivated
+        pa.field("licence", pa.string()),  # the photo's where it is stricter
+        pa.field("attribution", pa.string()),
+    ]
+)
+
+_REJECTED = "rejected"
+
+
+def raw_occurrences(columns: Mapping[str, object], n: int, rejected: Mapping[str, int] | None = None) -> pd.DataFrame:
+    """Build a raw occurrence frame of ``n`` rows; columns that are not given are null.
+
+    Args:
+        columns: values by name of ``RAW_OCCURRENCE``; scalars are repeated; blank text becomes null;
+            ``observed_on`` as datetime64.
+        n: number of rows.
+        rejected: rows of the file that could not become rows of the frame, counted by reason
+            (see ``rejected_rows``).
+
+    Returns:
+        A frame with exactly the columns of ``RAW_OCCURRENCE``, in that order.
+    """
+    frame = pd.DataFrame(index=pd.RangeIndex(n))
+    for field in RAW_OCCURRENCE:
+        given = columns.get(field.name)
+        if pa.types.is_floating(field.type):
+            frame[field.name] = _repeat(np.nan if given is None else given, n).astype("float64")
+        elif pa.types.is_date(field.type):
+            frame[field.name] = pd.to_datetime(_repeat(pd.NaT if given is None else given, n)).astype("datetime64[s]")
+        else:
+            text = _repeat(pd.NA if given is None else given, n).astype("str").str.strip()
+            frame[field.name] = text.mask(text == "")
+    frame.attrs[_REJECTED] = dict(rejected or {})
+    return frame
+
+
+def rejected_rows(frame: pd.DataFrame) -> dict[str, int]:
+    """Return how many rows of the file a reader could not turn into rows of this frame, by reason."""
+    return dict(frame.attrs.get(_REJECTED, {}))
+
+
+def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put raw occurrence frames below each other, adding up their ``rejected_rows``."""
+    if not frames:
+        return raw_occurrences({}, 0)
+    counts: Counter[str] = Counter()
+    for frame in frames:
+        counts.update(rejected_rows(frame))
+    joined = pd.concat(frames, ignore_index=True)
+    joined.attrs[_REJECTED] = dict(counts)
+    return joined
+
+
+def _repeat(values: object, n: int) -> pd.Series:
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    return pd.Series(values, index=pd.RangeIndex(n))

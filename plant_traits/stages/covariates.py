@@ -1,0 +1,104 @@
+"""Stages: covariates on the grid, and at the places of a shard's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_catalog import Catalog, Profile, Source
+from plant_traits.covariates.cube import (
+    LayerFolder,
+    build_grid_covariates,
+    model_matrix,
+    sample_covariates,
+    write_covariates,
+)
+from plant_traits.covariates.land import land_fraction
+from plant_traits.grid import Grid
+from plant_traits.regions import Region
+from plant_traits.schemas import OBSERVATION, read_table
+from plant_traits.steps import Summary
+
+LAND = "land_fraction"
+
+
+def layer_folders(profile: Profile, catalog: Catalog, root: Path) -> tuple[LayerFolder, ...]:
+    """Return the raster sources of a profile with their local folders."""
+    return tuple(
+        LayerFolder(catalog.source(item.source), root / item.path, item.layers) for item in profile.inputs.rasters
+    )
+
+
+def describe_layers(rasters: Sequence[LayerFolder]) -> list[dict[str, Any]]:
+    """Return what the catalogue says about the rasters as JSON, for keys and for workers."""
+    return [{"source": x.source.model_dump(mode="json"), "layers": list(x.layers)} for x in rasters]
+
+
+def grid_covariates(destination: Path, *, rasters: Sequence[LayerFolder], grid: Grid, region: Region) -> Summary:
+    """Bring every covariate to the grid by area-weighted mean; write ``covariates.zarr`` with the land fraction.
+
+    Args:
+        destination: an empty folder.
+        rasters: raster sources.
+        grid: the grid of the maps.
+        region: cells that do not touch it stay missing.
+
+    Returns:
+        Counts of layers and cells.
+
+    Raises:
+        InputError: a raster is missing or contradicts the catalogue.
+    """
+    cube = build_grid_covariates(rasters, grid, region)
+    masked = {f"pixels of {name} out of range": int(cube[name].attrs["masked_pixels"]) for name in cube.data_vars}
+    known = np.any([np.isfinite(cube[name].to_numpy()) for name in cube.data_vars], axis=0)
+    land = land_fraction(grid).astype(np.float32)
+    cube[LAND] = (("lat", "lon"), land, {"units": "1", "long_name": "share of the cell that is land"})
+    write_covariates(cube, destination / "covariates.zarr")
+    return {
+        "in": {"layers": len(masked)},
+        "out": {"land cells": int((land > 0).sum()), "land cells with a covariate": int((known & (land > 0)).sum())},
+        "lost": {reason: n for reason, n in masked.items() if n},
+    }
+
+
+def sample_shard(
+    destination: Path, *, shard: Path, rasters: list[dict[str, Any]], inputs: str, folders: list[str]
+) -> Summary:
+    """Read every covariate at the records of a shard; write ``points.npz`` with the model's matrix and its columns.
+
+    Args:
+        destination: an empty folder.
+        shard: a shard's folder.
+        rasters: what ``describe_layers`` returned.
+        inputs: digest of the raster files; part of the step's key.
+        folders: local folder of each raster source.
+
+    Returns:
+        Counts of records, and of those that lie on no covariate.
+
+    Raises:
+        InputError: a raster is missing or contradicts the catalogue.
+    """
+    layers = [
+        LayerFolder(Source.model_validate(entry["source"]), Path(folder), tuple(entry["layers"]))
+        for entry, folder in zip(rasters, folders, strict=True)
+    ]
+    places = read_table(shard / "observations.parquet", OBSERVATION, ["latitude", "longitude"])
+    matrix, names = model_matrix(sample_covariates(layers, places["latitude"], places["longitude"]), layers)
+    np.savez(destination / "points.npz", matrix=matrix, names=np.array(names))
+    nowhere = int(np.isnan(matrix).all(axis=1).sum())
+    return {
+        "in": {"records": len(places)},
+        "out": {"records with covariates": len(places) - nowhere},
+        "lost": {"record without any covariate": nowhere} if nowhere else {},
+    }
+
+
+def read_points(folder: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], tuple[str, ...]]:
+    """Return the (n, c) matrix and the c names that ``sample_shard`` wrote, rows in the shard's order."""
+    with np.load(folder / "points.npz", allow_pickle=False) as content:
+        return content["matrix"], tuple(str(name) for name in content["names"])

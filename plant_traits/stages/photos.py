@@ -1,0 +1,62 @@
+"""Stage: the photos of a shard turned into features by a frozen encoder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from plant_traits.errors import ModelError
+from plant_traits.model.encoders import Encoder, load_encoder
+from plant_traits.model.features import encode_photos, write_features
+from plant_traits.schemas import PHOTO, read_table
+from plant_traits.steps import Summary
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str, location: str | None, device: str) -> Encoder:
+    torch.set_num_threads(1)  # one process per core; more threads would only compete
+    return load_encoder(name, location, device=device)
+
+
+def encode_shard(
+    destination: Path, *, shard: Path, encoder: str, location: str | None, identity: str, device: str
+) -> Summary:
+    """Encode the photos of one shard.
+
+    Args:
+        destination: an empty folder; receives the features, see ``plant_traits.model.features``.
+        shard: a shard's folder.
+        encoder: name of the encoder.
+        location: its hub id or local folder, where it needs one.
+        identity: identity of the encoder the run was planned with; part of the step's key.
+        device: ``cpu`` or ``cuda``.
+
+    Returns:
+        Counts of photos in, out and lost, by reason.
+
+    Raises:
+        ModelError: the encoder cannot be loaded, or is not the one the run was planned with.
+    """
+    model = _encoder(encoder, location, device)
+    _check_identity(model, identity)
+    photos = read_table(shard / "photos.parquet", PHOTO)
+    features = encode_photos(photos["photo_id"].tolist(), photos["image"].tolist(), model)
+    write_features(features, destination)
+    reasons = Counter(features.status)
+    usable = reasons.pop("ok", 0)
+    return {
+        "in": {"photos": len(photos)},
+        "out": {"photos encoded": usable},
+        "lost": {f"photo {reason}": n for reason, n in sorted(reasons.items())},
+    }
+
+
+def _check_identity(encoder: Encoder, identity: str) -> None:
+    if encoder.identity != identity:
+        raise ModelError(
+            f"encoder {encoder.name!r} is {encoder.identity} here and {identity} where the run was planned: "
+            "install the same weights on every worker"
+        )

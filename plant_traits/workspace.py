@@ -1,0 +1,120 @@
+"""The folder (or object store) a run works in, and where things lie inside it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from plant_traits.errors import WorkspaceError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A root address (a local path or any fsspec URL) and a local folder for work in progress.
+
+    Everything a run keeps lies under ``root``: ``steps/`` (content-keyed outputs), ``runs/`` (which outputs a run is
+    made of) and ``releases/`` (what users download). ``scratch`` is local, may be lost at any time, and is on the same
+    disk as a local root so that finished work is renamed, not copied.
+
+    Raises:
+        WorkspaceError: the root or the scratch folder cannot be created or written.
+    """
+
+    root: str
+    scratch: Path
+    filesystem: AbstractFileSystem = field(compare=False, repr=False)
+
+    @classmethod
+    def open(cls, root: str | Path, scratch: Path | None = None) -> Workspace:
+        """Open a workspace, creating it where needed, and check that it can be written.
+
+        Args:
+            root: local path or fsspec URL, such as ``s3://bucket/plant-traits``.
+            scratch: local folder for work in progress; ``<root>/scratch`` by default, needed for a remote root.
+        """
+        filesystem, path = fsspec.core.url_to_fs(str(root))
+        local = isinstance(filesystem, LocalFileSystem)
+        if scratch is None:
+            if not local:
+                raise WorkspaceError(
+                    f"workspace {root} is remote: name a local folder for work in progress with --scratch"
+                )
+            scratch = Path(path) / "scratch"
+        probe = f"{path.rstrip('/')}/.probe-{uuid.uuid4().hex}"
+        try:
+            filesystem.makedirs(path, exist_ok=True)
+            scratch.mkdir(parents=True, exist_ok=True)
+            filesystem.pipe_file(probe, b"plant-traits")
+            if filesystem.cat_file(probe) != b"plant-traits":
+                raise WorkspaceError(f"workspace {root} does not give back what is written to it")
+            filesystem.rm_file(probe)
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace {root} cannot be written: {error}. Expected a folder or object store with read and write "
+                "access; choose another with --workspace"
+            ) from error
+        return cls(path.rstrip("/"), scratch, filesystem)
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the root is a folder of this machine."""
+        return isinstance(self.filesystem, LocalFileSystem)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the workspace for one run and clear what killed runs left in scratch.
+
+        The lock is the operating system's and goes with the process, however it ends. A remote root has no such lock:
+        there the scheduler's concurrency limit keeps runs apart.
+
+        Raises:
+            WorkspaceError: another run holds the workspace.
+        """
+        with (self.scratch / ".lock").open("w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise WorkspaceError(
+                    f"workspace {self.root} is in use by another run; wait for it, or choose another with --workspace"
+                ) from error
+            for leftover in self.scratch.iterdir():
+                if leftover.is_dir() and leftover.name != "fetched":
+                    shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def address(self, *parts: str) -> str:
+        """Return the address of something inside the root."""
+        return "/".join([self.root, *parts])
+
+    def read_bytes(self, *parts: str) -> bytes | None:
+        """Return the content of a file inside the root, or None where it does not exist."""
+        try:
+            content: bytes = self.filesystem.cat_file(self.address(*parts))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise WorkspaceError(f"cannot read {self.address(*parts)}: {error}") from error
+        return content
+
+    def write_bytes(self, content: bytes, *parts: str) -> None:
+        """Write a file inside the root in one step: a reader sees the old content or the new, never a part."""
+        target = self.address(*parts)
+        try:
+            self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+            if self.is_local:
+                aside = Path(f"{target}.{uuid.uuid4().hex}.tmp")
+                aside.write_bytes(content)
+                aside.replace(target)
+            else:
+                self.filesystem.pipe_file(target, content)
+        except OSError as error:
+            raise WorkspaceError(f"cannot write {target}: {error}") from error

@@ -1,0 +1,206 @@
+"""What every task needs: the run's specification, its workspace and a way to show progress."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from prefect.runtime import flow_run
+
+from data_catalog import load_catalog
+from plant_traits.code_version import code_version
+from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
+from plant_traits.model.device import resolve_device
+from plant_traits.month import Month
+from plant_traits.run_spec import RunSpec
+from plant_traits.steps import Artifact, StepStore, Summary
+from plant_traits.workspace import Workspace
+
+logger = logging.getLogger("plant_traits.run")
+
+Progress = Callable[[int, int], None]
+
+# Enough for virtual observers; an installation that maps people's records sets its own.
+DEFAULT_SALT = "plant-traits"
+DATA_VARIABLES = ("PLANT_TRAITS_REAL_DATA", "PLANT_TRAITS_MIRROR")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run and where it works; passed to every task."""
+
+    spec: RunSpec
+    workspace: Workspace
+    device: str
+    observer_salt: str = field(repr=False)
+
+    @property
+    def store(self) -> StepStore:
+        """The run's step store."""
+        return StepStore(self.workspace)
+
+    @property
+    def cluster(self) -> ClusterSpec:
+        """Where shards are worked on without an accelerator."""
+        return ClusterSpec(self.spec.profile.workers, self.spec.dask_address)
+
+    @property
+    def accelerated_cluster(self) -> ClusterSpec:
+        """Where networks run: each task asks for a GPU where the run has one."""
+        return ClusterSpec(self.spec.profile.workers, self.spec.dask_address, gpu=self.device == "cuda")
+
+    def step(
+        self,
+        title: str,
+        step: str,
+        call: partial[Summary],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, str] | None = None,
+        with_progress: bool = False,
+    ) -> Artifact:
+        """Run one library call as one step, shown under a title.
+
+        Args:
+            title: what people call the stage.
+            step: name of the step in the store.
+            call: called with an empty folder; the module of its function and what that imports are the code version.
+            parameters: what the call is told, as JSON, for the key.
+            inputs: digests of what the call reads, for the key.
+            with_progress: pass the call a ``progress`` of (finished, total).
+        """
+        with showing_stage(title) as stage:
+            compute = partial(call, progress=stage.progress) if with_progress else call
+            stage.artifact = self.store.run(
+                step, compute, code=code_version(call.func.__module__), parameters=parameters, inputs=inputs
+            )
+        return stage.artifact
+
+    def jobs(self, title: str, step: str, jobs: Mapping[str, ShardJob], *, accelerated: bool = False) -> Artifact:
+        """Run one step per shard on Dask, shown under a title, and return the collection of outputs."""
+        cluster = self.accelerated_cluster if accelerated else self.cluster
+        with showing_stage(title) as stage:
+            members = run_jobs(self.store, jobs, cluster, stage.progress)
+            totals = {part: _total(x.summary.get(part, {}) for x in members.values()) for part in ("in", "out", "lost")}
+            collection = self.store.collect(step, members, totals)
+            stage.artifact = replace(collection, reused=all(x.reused for x in members.values()))
+        return stage.artifact
+
+    def data_root(self, world: Artifact | None) -> Path:
+        """Return the local folder of the run's inputs."""
+        if self.spec.data_root is not None:
+            return self.spec.data_root
+        if world is None:
+            raise ValueError("a run without a data folder needs its virtual world")
+        return self.store.fetch(world)
+
+
+@contextmanager
+def open_run(
+    *,
+    profile: str,
+    month: str | None,
+    region: str | None,
+    grid: str | None,
+    workspace: str,
+    scratch: str | None,
+    data: str | None,
+    catalog: list[str] | None,
+    dask_address: str | None,
+) -> Iterator[RunContext]:
+    """Resolve a run's words, open its workspace and hold it until the run ends.
+
+    A run without a month that the scheduler started takes the month before its scheduled start, so that a late or
+    repeated run maps the same month.
+
+    Raises:
+        PlantTraitsError: the words, the data folder or the workspace cannot be used.
+        CatalogError: the profile or region is unknown.
+    """
+    variables = dict(os.environ) if data is None else {name: data for name in DATA_VARIABLES}
+    spec = RunSpec.resolve(
+        profile,
+        month=month or _scheduled_month(),
+        region=region,
+        grid=grid,
+        catalog=load_catalog(*(Path(folder) for folder in catalog or ())),
+        variables=variables,
+        dask_address=dask_address,
+    )
+    opened = Workspace.open(workspace, None if scratch is None else Path(scratch))
+    with opened.exclusive():
+        salt = os.environ.get("PLANT_TRAITS_OBSERVER_SALT", DEFAULT_SALT)
+        yield RunContext(spec, opened, resolve_device(spec.profile.device), salt)
+
+
+def _scheduled_month() -> str | None:
+    if not flow_run.run_count or "auto-scheduled" not in flow_run.tags:
+        return None
+    start = flow_run.scheduled_start_time
+    return str(Month(start.year, start.month).previous)
+
+
+class Display(Protocol):
+    """Shows the stages of a run to whoever watches."""
+
+    def begin(self, title: str) -> Progress:
+        """Announce a stage and return what is called with (finished, total) as it goes on."""
+
+    def end(self, title: str, artifact: Artifact) -> None:
+        """Announce that the stage has its output."""
+
+
+class LogDisplay:
+    """Writes a line when a stage ends."""
+
+    def begin(self, title: str) -> Progress:
+        """Log nothing while the stage goes on."""
+        return lambda finished, total: None
+
+    def end(self, title: str, artifact: Artifact) -> None:
+        """Log what the stage made."""
+        state = "reused" if artifact.reused else "computed"
+        logger.info("%s: %s %s", title, state, artifact.key, extra={"summary": artifact.summary})
+
+
+DISPLAY: ContextVar[Display] = ContextVar("display")
+
+
+@contextmanager
+def showing(display: Display) -> Iterator[None]:
+    """Show the stages that run inside on this display."""
+    token = DISPLAY.set(display)
+    try:
+        yield
+    finally:
+        DISPLAY.reset(token)
+
+
+@dataclass
+class _Stage:
+    progress: Progress
+    artifact: Artifact = field(init=False)
+
+
+@contextmanager
+def showing_stage(title: str) -> Iterator[_Stage]:
+    """Show one stage; the caller leaves its artifact in what is yielded."""
+    display = DISPLAY.get(None) or LogDisplay()
+    stage = _Stage(display.begin(title))
+    yield stage
+    display.end(title, stage.artifact)
+
+
+def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(sorted(total.items()))

@@ -1,0 +1,153 @@
+"""Tasks: moments, cells, the map product, its comparison and the release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+
+from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
+from maps.stages.comparison import compare_maps
+from maps.stages.products import build_maps
+from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
+from plant_traits.code_version import code_version
+from plant_traits.inference.cluster import ShardJob
+from plant_traits.runs import point_release, record_run
+from plant_traits.steps import Artifact
+from tasks.context import RunContext
+from tasks.sources import read_inputs
+
+CODE_MODULES = ("maps.stages.release", "plant_traits.stages.training", "plant_traits.stages.prediction")
+
+
+@task(name="reduce moments", cache_policy=NO_CACHE)
+def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact) -> Artifact:
+    """Reduce the predictions to moments, a shard at a time."""
+    predicted = run.store.members(predictions)
+    jobs = {
+        name: ShardJob(
+            step="shard-moments",
+            function=reduce_shard,
+            code=code_version(reduce_shard.__module__),
+            inputs={"shard": shard, "predictions": predicted[name]},
+            parameters={"grid": run.spec.grid.text},
+        )
+        for name, shard in run.store.members(shards).items()
+    }
+    return run.jobs("moments of shards", "moments-of-shards", jobs)
+
+
+@task(name="merge moments", cache_policy=NO_CACHE)
+def merge(run: RunContext, moments: Artifact) -> Artifact:
+    """Merge the moments of all shards."""
+    folders = [run.store.fetch(member) for member in run.store.members(moments).values()]
+    return run.step(
+        "moments", "moments", partial(merge_moments, shards=folders), inputs={"moments": moments.digest}
+    )
+
+
+@task(name="estimate cells", cache_policy=NO_CACHE)
+def estimate(run: RunContext, moments: Artifact) -> Artifact:
+    """Estimate every cell with every estimator of the profile."""
+    estimators = list(run.spec.profile.estimators)
+    return run.step(
+        "cell estimates",
+        "estimates",
+        partial(estimate_cells, moments=run.store.fetch(moments), estimators=estimators),
+        parameters={"estimators": estimators},
+        inputs={"moments": moments.digest},
+        with_progress=True,
+    )
+
+
+@task(name="build maps", cache_policy=NO_CACHE)
+def lay_out_maps(
+    run: RunContext, inputs: Artifact, estimates: Artifact, land: Artifact, model: Artifact
+) -> Artifact:
+    """Write the map product as Zarr and GeoTIFFs."""
+    provenance = {
+        "configuration": json.dumps(run.spec.parameters, sort_keys=True),
+        "inputs": inputs.digest,
+        "code_version": code_version(*CODE_MODULES),
+        "model_id": str(model.summary["model_id"]),
+        "license": "see the sources in the report",
+    }
+    return run.step(
+        "maps",
+        "maps",
+        partial(
+            build_maps,
+            spec=run.spec,
+            estimates=run.store.fetch(estimates),
+            land=run.store.fetch(land),
+            provenance=provenance,
+        ),
+        parameters={"run": run.spec.parameters, "provenance": provenance},
+        inputs={"estimates": estimates.digest, "land": land.digest},
+    )
+
+
+@task(name="compare maps", cache_policy=NO_CACHE)
+def compare(
+    run: RunContext,
+    world: Artifact | None,
+    inputs: Artifact,
+    maps: Artifact,
+    estimates: Artifact,
+    land: Artifact,
+    observations: Artifact,
+    taxa: Artifact,
+) -> Artifact:
+    """Score the maps against plots, known truth and each other."""
+    parts = {"maps": maps, "estimates": estimates, "land": land, "observations": observations, "taxa": taxa}
+    listed = read_inputs(run, inputs)
+    return run.step(
+        "comparison",
+        "comparison",
+        partial(
+            compare_maps,
+            spec=run.spec,
+            root=run.data_root(world),
+            **{name: run.store.fetch(artifact) for name, artifact in parts.items()},
+        ),
+        parameters={"run": run.spec.parameters},
+        inputs={
+            "references": listed.digest("plots", "products", "truth"),
+            **{name: artifact.digest for name, artifact in parts.items()},
+        },
+    )
+
+
+@task(name="release", cache_policy=NO_CACHE)
+def release(run: RunContext, stages: Mapping[str, Artifact]) -> str:
+    """Gather maps, scores, report and checksums, point the release at them and return its address."""
+    outputs = [StageOutput(name, artifact) for name, artifact in stages.items()]
+    code = code_version(*CODE_MODULES)
+    made = run.step(
+        "release",
+        "release",
+        partial(
+            write_release,
+            spec=run.spec,
+            inputs=read_inputs(run, stages["inputs"]),
+            maps=run.store.fetch(stages["maps"]),
+            comparison=run.store.fetch(stages["comparison"]),
+            stages=outputs,
+            training=stages["model"].summary["metrics"],
+            code=code,
+        ),
+        parameters={"run": run.spec.parameters, "code": code},
+        inputs={name: artifact.digest for name, artifact in stages.items()},
+    )
+    address = point_release(run.workspace, run.spec, made)
+    record_run(run.workspace, run.spec, {**stages, "release": made})
+    if TaskRunContext.get() is not None:
+        summary = (run.store.fetch(made) / SUMMARY).read_text(encoding="utf-8")
+        create_markdown_artifact(key="refresh-summary", markdown=summary, description=run.spec.name)
+        create_link_artifact(key="refresh-report", link=f"file://{address}/{REPORT}", description=run.spec.name)
+    return address

@@ -1,0 +1,92 @@
+"""A small product shared by the tests of the map rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import pandas as pd
+import pytest
+import xarray as xr
+
+from data_catalog import Catalog, Trait
+from maps.product import build_product
+from plant_traits.grid import Grid
+from plant_traits.month import Month
+from plant_traits.regions import Region
+
+WORLD = Region("world", -180, -90, 180, 90)
+
+ProductMaker = Callable[..., xr.Dataset]
+
+
+@pytest.fixture
+def product_traits(catalog: Catalog) -> list[Trait]:
+    """Two traits of the catalogue, one that it does not have, and one that is not in logarithms."""
+    return [
+        catalog.trait("height"),
+        catalog.trait("sla"),
+        Trait(
+            id="wood_density",
+            name="Wood density",
+            definition="Dry mass over fresh volume.",
+            unit="g cm-3",
+            valid_range=(0.05, 2.0),
+        ),
+        Trait(
+            id="frost-limit",
+            name="Frost limit",
+            definition="Lowest temperature survived.",
+            unit="degC",
+            working_space="identity",
+            valid_range=(-90.0, 20.0),
+        ),
+    ]
+
+
+@pytest.fixture
+def estimates(product_traits: list[Trait]) -> pd.DataFrame:
+    """Cells 0 (5 photos, 2 species), 1 (5 photos, 1 species), 2 (1 photo), 3 (1 photo, no geospatial prediction)."""
+    rows = pd.DataFrame(
+        {
+            "cell": [0, 1, 2, 3],
+            "location": [1.0, 2.0, 3.0, -1.0],
+            "standard_error": [0.1, 0.2, 0.3, 0.4],
+            "interval_lower": [0.8, 1.6, 2.4, -1.8],
+            "interval_upper": [1.2, 2.4, 3.6, -0.2],
+            "n_photos": [5, 5, 1, 1],
+            "n_species": [2, 1, 1, 1],
+            "n_observers": [3, 2, 1, 1],
+            "n_effective": [4.5, 5.0, 1.0, 1.0],
+            "tau2": [0.25, None, None, None],
+            "i2": [0.5, None, None, None],
+            "variance_among_plants": [0.5, 0.4, 0.4, 0.4],
+        }
+    )
+    return pd.concat([rows.assign(trait=trait.id) for trait in product_traits], ignore_index=True)
+
+
+@pytest.fixture
+def geospatial(product_traits: list[Trait]) -> pd.DataFrame:
+    rows = pd.DataFrame(
+        {"cell": [0, 1, 2, 9], "mean": [0.5, 0.5, 0.5, 0.25], "variance_aleatoric": 0.3, "variance_epistemic": 0.06}
+    )
+    return pd.concat([rows.assign(trait=trait.id) for trait in product_traits], ignore_index=True)
+
+
+@pytest.fixture
+def make_product(product_traits: list[Trait], estimates: pd.DataFrame, geospatial: pd.DataFrame) -> ProductMaker:
+    def make(resolution: int = 15, region: Region = WORLD, minimum_photos: int = 3) -> xr.Dataset:
+        return build_product(
+            {"random_effects": estimates},
+            "random_effects",
+            geospatial,
+            product_traits,
+            Grid(Fraction(resolution)),
+            minimum_photos=minimum_photos,
+            region=region,
+            month=Month(2026, 10),
+            provenance={"configuration": '{"grid": "15deg"}', "model_id": "m1", "license": "CC-BY-4.0"},
+        )
+
+    return make

@@ -30,7 +30,8 @@ def prepare_environment(workspace: str, environment: MutableMapping[str, str] | 
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",  # the command line shows stages and errors itself
+        "DASK_LOGGING__DISTRIBUTED": "critical",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     for name, value in defaults.items():

@@ -105,8 +105,8 @@ def write_release(
 
 def _record(stage: StageOutput) -> StageRecord:
     summary = stage.artifact.summary
-    counts = {f"{n} in": v for n, v in summary.get("in", {}).items()} | {
-        f"{n} out": v for n, v in summary.get("out", {}).items()
+    counts = {f"{n}_in": v for n, v in summary.get("in", {}).items()} | {
+        f"{n}_out": v for n, v in summary.get("out", {}).items()
     }
     return StageRecord(
         name=stage.name,

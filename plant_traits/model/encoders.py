@@ -121,7 +121,7 @@ def load_encoder(
     if name == "efficientnet-lite0":
         loaded = load_efficientnet_lite0()
         identity = _identity(loaded, EFFICIENTNET_LITE, precision)
-        network, dimension, batch = folded(loaded).to(memory_format=torch.channels_last), DIMENSION, 8
+        network, dimension, batch = folded(loaded), DIMENSION, 8
         preprocessing, licence = EFFICIENTNET_LITE, "Apache-2.0"
     else:
         dino: PooledDinov2 = load_dinov2_small() if location is None else load_dinov2(location, local_files_only)

@@ -14,10 +14,20 @@ from plant_traits.errors import PhotoError
 MAXIMUM_BYTES = 25_000_000
 MAXIMUM_PIXELS = 100_000_000
 MINIMUM_SIDE = 32
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF")  # Pillow opens a camera's MPO as the JPEG it also is
 
 # What Pillow's decoders raise on damaged files, besides OSError (which UnidentifiedImageError is).
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 
 def decode_photo(data: bytes) -> Image.Image:

@@ -59,6 +59,8 @@ def predict(
         ModelError: the shapes do not fit the model.
     """
     n, config = len(covariates), model.config
+    has_image: npt.NDArray[np.bool_]
+    has_place: npt.NDArray[np.bool_]
     if covariates.shape != (n, config.covariates):
         raise ModelError(
             f"prediction: expected covariates of shape (n, {config.covariates}), namely {model.covariate_names}, "
@@ -73,7 +75,7 @@ def predict(
         image_features = np.full((n, config.image_dimension), np.nan, dtype=np.float32)
         has_image = np.zeros(n, dtype=bool)
     else:
-        has_image = ~np.isnan(image_features).any(axis=1)
+        has_image = np.asarray(~np.isnan(image_features).any(axis=1))
     has_place = ~np.isnan(covariates).all(axis=1) if config.covariates else np.zeros(n, dtype=bool)
     outputs = [
         _forward(model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device)
@@ -81,7 +83,8 @@ def predict(
     ]
     shape = (n, len(model.traits))
     mean, aleatoric, epistemic = (
-        np.concatenate(parts) if outputs else np.empty(shape) for parts in (zip(*outputs, strict=True) if outputs else ((),) * 3)
+        np.concatenate(parts) if outputs else np.empty(shape)
+        for parts in (zip(*outputs, strict=True) if outputs else ((),) * 3)
     )
     kind = np.select([has_image & has_place, has_image, has_place], [0, 1, 2], default=-1)
     factor = model.variance_factor[kind]

@@ -35,7 +35,8 @@ class Preprocessing:
             image = image.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - self.crop) // 2, (height - self.crop) // 2
         pixels = np.asarray(image.crop((left, top, left + self.crop, top + self.crop)), dtype=np.float32)
-        scaled = (pixels / np.float32(255) - np.float32(self.mean)) / np.float32(self.deviation)
+        mean, deviation = np.array(self.mean, dtype=np.float32), np.array(self.deviation, dtype=np.float32)
+        scaled = (pixels / np.float32(255) - mean) / deviation
         return np.ascontiguousarray(scaled.transpose(2, 0, 1), dtype=np.float32)
 
 

@@ -57,9 +57,9 @@ def sampling_weights(
     are a group of their own; records without coordinates are places of their own.
     """
     forms = pd.Series(list(growth_form), dtype="object").fillna("unknown")
-    cells = pd.DataFrame(_cells(latitude, longitude, PLACE_DEGREES))
     known = ~(np.isnan(latitude) | np.isnan(longitude))
-    crowd = np.where(known, cells.groupby([0, 1])[0].transform("size").to_numpy(dtype=float), 1.0)
+    cells = pd.DataFrame(_cells(latitude, longitude, PLACE_DEGREES)).assign(known=known)
+    crowd = np.where(known, cells.groupby([0, 1, "known"])[0].transform("size").to_numpy(dtype=float), 1.0)
     place = crowd**-place_balance
     mass = pd.Series(place).groupby(forms.to_numpy()).transform("sum").to_numpy(dtype=float)
     weight = place * mass**-growth_form_balance

@@ -70,7 +70,16 @@ class TrainingSet:
 
     def rows(self, chosen: BoolArray) -> TrainingSet:
         """Return the chosen records."""
-        arrays = ("covariates", "latitude", "longitude", "measured", "label_median", "label_sd", "label_low", "label_high")
+        arrays = (
+            "covariates",
+            "latitude",
+            "longitude",
+            "measured",
+            "label_median",
+            "label_sd",
+            "label_low",
+            "label_high",
+        )
         return replace(
             self,
             image_features=None if self.image_features is None else self.image_features[chosen],
@@ -92,7 +101,9 @@ def train(
     """Train an ensemble and calibrate it on held-out spatial blocks.
 
     Every member sees the same features from its own initialisation, order and dropout; it keeps the epoch with the
-    lowest negative log-likelihood on the held-out blocks. On a processor the same input gives the same weights to the
+    lowest negative log-likelihood on the held-out blocks. With ``settings.refit`` the members are then trained afresh
+    on all records, the held-out ones included, for as many epochs; scores and variance factors stay those of the first
+    round, which never saw those blocks. On a processor the same input gives the same weights to the
     bit for a fixed number of threads.
 
     Args:
@@ -105,7 +116,7 @@ def train(
         threads: processor threads; results may differ in the last bits between numbers of threads.
 
     Raises:
-        ModelError: the arrays do not fit together, or too few records are usable.
+        ModelError: the arrays do not fit together, too few records are usable, or a trait has no label at all.
     """
     _check(training, traits)
     has_image, has_place = _inputs(training)
@@ -130,13 +141,43 @@ def train(
             f"{counts}; check that species have traits and that places have covariates"
         )
     fitting, testing = chosen.rows(~held), chosen.rows(held)
+    known = np.asarray(~np.isnan(fitting.centres()).all(axis=0))
+    if not known.all():
+        unknown = [trait.id for trait, is_known in zip(traits, known, strict=True) if not is_known]
+        raise ModelError(
+            f"training: no usable record outside the held-out blocks has a label of {unknown}; add a source of that "
+            "trait, or leave it out of the profile's traits"
+        )
+    with _deterministic(threads, device):
+        model, epochs = _fit(fitting, testing, traits, settings, encoder_identity, progress, device, None)
+        drawn = testing.labels(settings.seed, _HELD_OUT_EPOCH)
+        model = calibrate(model, testing.image_features, testing.covariates, drawn)
+        scores = evaluate(model, testing.image_features, testing.covariates, testing.centres(), drawn)
+        if settings.refit and held.any():
+            refitted, _ = _fit(chosen, testing, traits, settings, encoder_identity, progress, device, epochs)
+            model = replace(refitted, variance_factor=model.variance_factor)
+    counts |= {"records_fitted": int((~held).sum()), "records_held_out": int(held.sum())}
+    return replace(model, metrics={"counts": counts, "best_epochs": epochs, "held_out": scores})
+
+
+def _fit(
+    fitting: TrainingSet,
+    testing: TrainingSet,
+    traits: Sequence[Trait],
+    settings: ModelSettings,
+    encoder_identity: str,
+    progress: Progress | None,
+    device: str,
+    epochs: list[int] | None,
+) -> tuple[TrainedModel, list[int]]:
+    """Fit scalings and members; stop by the held-out rows, or after a given number of epochs per member."""
     weight = _weights(fitting, settings)
     image_scaling = fit_standardisation(_features(fitting))
     place_scaling = fit_standardisation(fitting.covariates)
     target = fit_standardisation(fitting.centres(), weight)
     config = NetworkConfig(
-        image_dimension=_features(training).shape[1],
-        covariates=training.covariates.shape[1],
+        image_dimension=_features(fitting).shape[1],
+        covariates=fitting.covariates.shape[1],
         traits=len(traits),
         hidden=settings.hidden,
         blocks=settings.blocks,
@@ -145,18 +186,16 @@ def train(
     data = _Data.build(fitting, image_scaling, place_scaling, target, weight, device)
     checks = _Data.build(testing, image_scaling, place_scaling, target, _weights(testing, settings), device)
     laplace = torch.tensor([trait.likelihood == "laplace" for trait in traits], device=device)
-    networks, epochs = [], []
-    with _deterministic(threads, device):
-        for member in range(settings.ensemble):
-            network, best = _train_member(member, config, data, checks, laplace, settings, progress)
-            networks.append(network)
-            epochs.append(best)
+    members = [
+        _train_member(member, config, data, checks, laplace, settings, progress, epochs[member] if epochs else None)
+        for member in range(settings.ensemble)
+    ]
     model = TrainedModel(
         traits=tuple(traits),
-        covariate_names=training.covariate_names,
+        covariate_names=fitting.covariate_names,
         encoder_identity=encoder_identity,
         config=config,
-        networks=tuple(networks),
+        networks=tuple(network for network, _ in members),
         image_standardisation=image_scaling,
         covariate_standardisation=place_scaling,
         target_centre=target.centre,
@@ -165,11 +204,7 @@ def train(
         metrics={},
         settings=settings,
     )
-    drawn = testing.labels(settings.seed, _HELD_OUT_EPOCH)
-    model = calibrate(model, testing.image_features, testing.covariates, drawn)
-    scores = evaluate(model, testing.image_features, testing.covariates, testing.centres(), drawn)
-    counts |= {"records_fitted": int((~held).sum()), "records_held_out": int(held.sum())}
-    return replace(model, metrics={"counts": counts, "best_epochs": epochs, "held_out": scores})
+    return model, [best for _, best in members]
 
 
 @dataclass(frozen=True)
@@ -218,6 +253,7 @@ def _train_member(
     laplace: Tensor,
     settings: ModelSettings,
     progress: Progress | None,
+    fixed_epochs: int | None,
 ) -> tuple[TraitNetwork, int]:
     device = data.image.device
     seed = settings.seed * 1000 + member
@@ -235,9 +271,7 @@ def _train_member(
         total = 0.0
         for rows in torch.from_numpy(picks).to(device).chunk(steps):
             seen, located = _drop_modalities(data.has_image[rows], data.has_place[rows], settings.modality_dropout)
-            place = data.place[rows]
-            if settings.covariate_noise > 0:
-                place = place + settings.covariate_noise * torch.randn_like(place)
+            place = _perturbed(data.place[rows], settings)
             location, log_scale = network(data.image[rows], place, seen, located)
             loss = masked_nll(targets[rows], location, log_scale, laplace)
             optimiser.zero_grad()
@@ -247,12 +281,13 @@ def _train_member(
             schedule.step()
             total += float(loss.detach())
         held = _held_out_loss(network, checks, laplace, settings.seed)
-        if held < best_loss or not len(checks.weight):
+        if held < best_loss or not len(checks.weight) or fixed_epochs is not None:
             best_loss, best_epoch, best = held, epoch + 1, deepcopy(network.state_dict())
         if progress is not None:
-            done = member * settings.epochs + epoch + 1
-            progress(done, settings.ensemble * settings.epochs, {"loss": total / steps, "held_out_loss": held})
-        if epoch + 1 - best_epoch >= settings.patience:
+            done = (member + settings.ensemble * (fixed_epochs is not None)) * settings.epochs + epoch + 1
+            planned = settings.ensemble * settings.epochs * (2 if settings.refit else 1)
+            progress(done, planned, {"loss": total / steps, "held_out_loss": held})
+        if epoch + 1 - best_epoch >= settings.patience or epoch + 1 == fixed_epochs:
             break
     network.load_state_dict(best)
     return network.cpu().eval().requires_grad_(False), best_epoch
@@ -263,6 +298,15 @@ def _drop_modalities(has_image: Tensor, has_place: Tensor, share: float) -> tupl
     chance = torch.rand(len(has_image), device=has_image.device)
     both = has_image & has_place
     return has_image & ~(both & (chance < share / 2)), has_place & ~(both & (chance > 1 - share / 2))
+
+
+def _perturbed(place: Tensor, settings: ModelSettings) -> Tensor:
+    """Blur standardised covariates and hide some: places are few, and their exact values identify them."""
+    if settings.covariate_noise > 0:
+        place = place + settings.covariate_noise * torch.randn_like(place)
+    if settings.covariate_dropout > 0:
+        place = torch.where(torch.rand_like(place) < settings.covariate_dropout, torch.nan, place)
+    return place
 
 
 def _held_out_loss(network: TraitNetwork, checks: _Data, laplace: Tensor, seed: int) -> float:
@@ -290,9 +334,12 @@ def _features(training: TrainingSet) -> npt.NDArray[np.float32]:
 
 def _inputs(training: TrainingSet) -> tuple[BoolArray, BoolArray]:
     features, places = _features(training), training.covariates
-    none = np.zeros(len(places), dtype=bool)
-    has_image = ~np.isnan(features).any(axis=1) if features.shape[1] else none
-    has_place = ~np.isnan(places).all(axis=1) if places.shape[1] else none
+    has_image: BoolArray = np.zeros(len(places), dtype=bool)
+    has_place: BoolArray = np.zeros(len(places), dtype=bool)
+    if features.shape[1]:
+        has_image = np.asarray(~np.isnan(features).any(axis=1))
+    if places.shape[1]:
+        has_place = ~np.isnan(places).all(axis=1)
     return has_image, has_place
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.errors import InputError, TableError
@@ -33,6 +34,8 @@ LARGEST_UNCERTAINTY_M = 10_000.0
 DEFAULT_UNCERTAINTIES_M = (301.0, 3036.0, 999.0, 9999.0)
 FIRST_YEAR = 1900
 _WRONG_BASIS = ("FOSSILSPECIMEN", "LIVINGSPECIMEN", "MATERIALSAMPLE")
+# Among rows of the same record and photo, these decide which comes first.
+_TIE_BREAKERS = ("latitude", "longitude", "observed_on", "species", "coordinate_uncertainty_m", "observer", "licence")
 _CAPTIVE = ("captive", "cultivated", "managed")
 
 
@@ -94,13 +97,15 @@ def clean(
     for flag, found in _tests_of_rows(rows, month, region, reference).items():
         flags |= np.where(found.to_numpy(dtype=bool), int(flag), 0)
     rows["flags"] = flags
+    rows["growth_form"] = pd.Series(pd.NA, index=rows.index, dtype="str")
+    rows["snapshot"] = str(month)
     rows = rows.sort_values(["observation_id", "photo_id", *_TIE_BREAKERS], ignore_index=True, na_position="last")
     _flag_sea(rows, reference)
     _flag_repetitions(rows)
     kept = _kept(rows)
     outlier = species_outliers(rows.loc[kept, "species"], rows.loc[kept, "latitude"], rows.loc[kept, "longitude"])
-    rows.loc[kept, "flags"] |= np.where(outlier, int(Flag.SPECIES_OUTLIER), 0)
-    observations = rows[kept].assign(growth_form=pd.Series(pd.NA, index=rows.index, dtype="str"), snapshot=str(month))
+    _add(rows, kept, outlier, Flag.SPECIES_OUTLIER)
+    observations = rows[kept]
     unread = rejected_rows(raw)
     return CleanedObservations(
         observations=observations[OBSERVATION.names].reset_index(drop=True),
@@ -109,9 +114,6 @@ def clean(
         flagged=_flagged(observations["flags"]),
         not_tested=_not_tested(reference),
     )
-
-
-_TIE_BREAKERS = ("latitude", "longitude", "observed_on", "species", "photo_url", "coordinate_uncertainty_m", "licence")
 
 
 def _identified(raw: pd.DataFrame, salt: str) -> pd.DataFrame:
@@ -177,15 +179,15 @@ def _flag_sea(rows: pd.DataFrame, places: ReferencePlaces) -> None:
     """Test the rows that are still in for lying in the sea."""
     kept = _kept(rows)
     wet = in_sea(rows.loc[kept, "latitude"].to_numpy(), rows.loc[kept, "longitude"].to_numpy(), places.land, SHORE_M)
-    rows.loc[kept, "flags"] |= np.where(wet, int(Flag.SEA), 0)
+    _add(rows, kept, wet, Flag.SEA)
 
 
 def _flag_repetitions(rows: pd.DataFrame) -> None:
     """Test the rows that are still in, in their canonical order, for saying again what an earlier one said."""
     kept = _kept(rows)
-    rows.loc[kept, "flags"] |= _bit(rows[kept].duplicated(["observation_id", "photo_id"]), Flag.REPEATED_RECORD)
+    _add(rows, kept, rows[kept].duplicated(["observation_id", "photo_id"]), Flag.REPEATED_RECORD)
     kept = _kept(rows) & rows["photo_id"].notna()
-    rows.loc[kept, "flags"] |= _bit(rows[kept].duplicated(["photo_id"]), Flag.REPEATED_PHOTO)
+    _add(rows, kept, rows[kept].duplicated(["photo_id"]), Flag.REPEATED_PHOTO)
     kept = _kept(rows)
     own = rows[kept]
     # Of an unknown observer, two photos are two pieces of evidence.
@@ -193,15 +195,18 @@ def _flag_repetitions(rows: pd.DataFrame) -> None:
     key = own[["species", "latitude", "longitude", "observed_on", "observer"]].assign(evidence=evidence)
     first = own.groupby([key[name] for name in key.columns], dropna=False)["observation_id"]
     later = own["observation_id"] != first.transform("first")
-    rows.loc[kept, "flags"] |= _bit(later, Flag.DUPLICATE)
+    _add(rows, kept, later, Flag.DUPLICATE)
 
 
 def _kept(rows: pd.DataFrame) -> pd.Series:
     return (rows["flags"] & int(FATAL)) == 0
 
 
-def _bit(found: pd.Series, flag: Flag) -> pd.Series:
-    return found.astype("int64") * int(flag)
+def _add(rows: pd.DataFrame, tested: pd.Series, found: npt.ArrayLike, flag: Flag) -> None:
+    """Set a bit on those of the tested rows where it was found."""
+    flags = rows["flags"].to_numpy(dtype=np.int64, copy=True)
+    flags[tested.to_numpy(dtype=bool)] |= np.where(np.asarray(found, dtype=bool), int(flag), 0)
+    rows["flags"] = flags
 
 
 def _dropped(flags: pd.Series) -> dict[str, int]:

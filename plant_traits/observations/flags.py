@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import IntFlag
 
 
@@ -74,11 +73,3 @@ FATAL = (
 def names_of(flags: int) -> tuple[str, ...]:
     """Return the names of the bits that are set, in lower case."""
     return tuple(str(flag.name).lower() for flag in Flag if flags & flag)
-
-
-def combined(flags: Iterable[Flag]) -> Flag:
-    """Return the flags as one."""
-    result = Flag(0)
-    for flag in flags:
-        result |= flag
-    return result

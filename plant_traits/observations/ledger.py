@@ -10,8 +10,9 @@ from plant_traits.month import Month
 from plant_traits.schemas import LEDGER, OBSERVATION
 from plant_traits.sources.stable_hash import row_hashes
 
-# What a record says of itself: not when we saw it, nor what the tests, which look at other records too, found.
-CONTENT = tuple(name for name in OBSERVATION.names if name not in {"snapshot", "flags"})
+# What a record says of itself: not when we saw it, what the tests, which look at other records too, found, nor what the
+# trait tables say of its species.
+CONTENT = tuple(name for name in OBSERVATION.names if name not in {"snapshot", "flags", "growth_form"})
 
 
 def update_ledger(previous: pd.DataFrame | None, observations: pd.DataFrame, month: Month) -> pd.DataFrame:

@@ -35,7 +35,8 @@ class Shard:
 
     Attributes:
         tile: south-west corner of its 10-degree tile, such as ``N40W130``.
-        name: hash of its rows' content, 32 hexadecimal digits.
+        name: hash of its rows' content, 32 hexadecimal digits. Month and flags, which change without the content, are
+            no part of it: the stored ones are those of the month when the shard was first made.
         size: number of rows.
         photos: number of distinct photos.
     """
@@ -76,14 +77,15 @@ class StoredShard:
 
     def photos(self) -> pd.DataFrame:
         """Return all photos, columns ``PHOTO``; up to some hundred megabytes."""
-        return pd.concat(list(self.photo_batches()), ignore_index=True)
+        batches = list(self.photo_batches())
+        return pd.concat(batches, ignore_index=True) if batches else PHOTO.empty_table().to_pandas()
 
 
 def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.DataFrame]]:
     """Divide observations into shards of at most ``size`` rows of one tile.
 
-    Within a tile, rows are divided by the leading bits of a hash of their ids, with as many bits as the sizes demand. So
-    the order of the rows does not matter, and a new or retracted row touches one shard, not all that follow.
+    Within a tile, rows are divided by the leading bits of a hash of their ids, with as many bits as the sizes demand.
+    So the order of the rows does not matter, and a new or retracted row touches one shard, not all that follow.
 
     Args:
         observations: columns ``OBSERVATION``, one row per observation and photo.
@@ -113,7 +115,7 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
     tiles = rows["_tile"].to_numpy()
     places = rows["_place"].to_numpy(dtype=np.uint64)
     starts = np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]) if len(rows) else np.empty(0, dtype=np.int64)
-    content = row_hashes(rows, CONTENT)
+    content = row_hashes(rows, [*CONTENT, "growth_form"])
     result: list[tuple[Shard, pd.DataFrame]] = []
     for start, stop in zip(starts, np.r_[starts[1:], len(rows)], strict=False):
         tile = tile_name(int(tiles[start]))

@@ -45,7 +45,9 @@ def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
     rows = chosen["misidentified"]
     records.loc[rows, "stated_species_index"] = _lookalikes(rng, records.loc[rows], flora)
     records.loc[chosen["captive"], "cultivated"] = True
-    records.loc[chosen["uncertain"], "uncertainty_m"] = rng.choice([15000.0, 28000.0, 60000.0], chosen["uncertain"].size)
+    records.loc[chosen["uncertain"], "uncertainty_m"] = rng.choice(
+        [15000.0, 28000.0, 60000.0], chosen["uncertain"].size
+    )
     records.loc[chosen["missing_coordinates"], ["latitude", "longitude", "uncertainty_m"]] = np.nan
     records.loc[chosen["zero_coordinates"], ["latitude", "longitude"]] = 0.0
     size = chosen["old"].size

@@ -56,7 +56,9 @@ def _taxa(seed: int, count: int) -> pd.DataFrame:
     genus = genus_names(rng, n_genus + 6 * n_family)
     families = list(dict.fromkeys(family_names(genus[n_genus:])))[:n_family]
     family_form = rng.permutation(np.resize(np.repeat([0, 1, 2], [4, 3, 4]), n_family))
-    genus_family = np.concatenate([np.arange(n_family) % n_genus, rng.integers(0, n_family, max(0, n_genus - n_family))])
+    genus_family = np.concatenate(
+        [np.arange(n_family) % n_genus, rng.integers(0, n_family, max(0, n_genus - n_family))]
+    )
     genus_family = genus_family[:n_genus]
     odd = rng.random(n_genus) < 0.12
     genus_form = np.where(odd, rng.choice(3, n_genus, p=_FORM_SHARES), family_form[genus_family])

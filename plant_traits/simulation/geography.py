@@ -46,6 +46,10 @@ def countries() -> geopandas.GeoDataFrame:
     return geopandas.read_file(path, columns=columns)
 
 
+def _area_million_km2(frame: geopandas.GeoDataFrame) -> FloatArray:
+    return np.asarray(frame.geometry.to_crs("EPSG:6933").area.to_numpy() / 1e12)
+
+
 def land_raster(transform: Affine, shape: tuple[int, int], detail: str = "50m") -> BoolArray:
     """Return which pixels of an EPSG:4326 raster have their centre on land."""
     path = Path(get_cartopy_data_dir()) / _ROOT / f"physical/ne_{detail}_land.shp"
@@ -87,7 +91,7 @@ def build_cities(rng: np.random.Generator, count: int) -> Cities:
     """Scatter cities over the countries: more where more people live, more observers where there is more money."""
     frame = countries()
     frame = frame[(frame["CONTINENT"] != "Antarctica") & (frame["POP_EST"] > 50_000)].reset_index(drop=True)
-    weight = np.sqrt(frame["POP_EST"].to_numpy(dtype=np.float64)) * np.sqrt(frame.geometry.area.to_numpy())
+    weight = np.sqrt(frame["POP_EST"].to_numpy(dtype=np.float64)) * np.sqrt(_area_million_km2(frame))
     weight = weight**0.8
     owner = np.sort(rng.choice(len(frame), size=count, p=weight / weight.sum()))
     bounds = frame.geometry.bounds.to_numpy()[owner]
@@ -116,6 +120,6 @@ def build_cities(rng: np.random.Generator, count: int) -> Cities:
 def centroids() -> pd.DataFrame:
     """Return the centroid of every larger country: columns code, latitude, longitude."""
     frame = countries()
-    frame = frame[(frame.geometry.area > 20) & (frame["CONTINENT"] != "Antarctica")]
+    frame = frame[(_area_million_km2(frame) > 0.2) & (frame["CONTINENT"] != "Antarctica")]
     label = pd.DataFrame({"code": frame["ISO_A2_EH"], "latitude": frame["LABEL_Y"], "longitude": frame["LABEL_X"]})
     return label.reset_index(drop=True)

@@ -13,7 +13,26 @@ from plant_traits.simulation.seeds import stream
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_SYLLABLES = ("an", "be", "cor", "da", "el", "fi", "go", "hu", "il", "ka", "lo", "mi", "no", "per", "ra", "sol", "ti", "ve")
+_SYLLABLES = (
+    "an",
+    "be",
+    "cor",
+    "da",
+    "el",
+    "fi",
+    "go",
+    "hu",
+    "il",
+    "ka",
+    "lo",
+    "mi",
+    "no",
+    "per",
+    "ra",
+    "sol",
+    "ti",
+    "ve",
+)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ def draw_sightings(
             "true_longitude": longitude,
             "latitude": latitude.round(6),
             "longitude": longitude.round(6),
-            "uncertainty_m": np.where(phone, rng.gamma(2.0, 8.0, count), rng.lognormal(5.0, 1.0, count)).round().clip(3, 4500),
+            "uncertainty_m": np.where(phone, rng.gamma(2.0, 8.0, count), rng.lognormal(5.0, 1.0, count))
+            .round()
+            .clip(3, 4500),
             "date": day,
             "licence": rng.choice(_LICENCES, count, p=[0.62, 0.28, 0.10]),
             "dataset_key": np.where(rng.random(count) < 0.94, INAT_DATASET, SECOND_DATASET),

@@ -25,7 +25,7 @@ class ArchiveLimits:
 
     total_bytes: int = 400 * 1024**3
     members: int = 5_000_000
-    ratio: float = 100.0
+    ratio: float = 250.0
     ratio_from_bytes: int = 1024**2
 
 

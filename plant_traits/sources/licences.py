@@ -15,7 +15,7 @@ def normalise_licence(text: str) -> str:
     Understands addresses of creativecommons.org, GBIF's ``CC_BY_NC_4_0`` and iNaturalist's ``CC-BY-NC``.
     """
     lower = text.strip().lower()
-    version = re.search(r"(\d)[._](\d)", lower)
+    version = re.search(r"[-_/ ](\d)[._](\d)", lower)
     number = f"-{version[1]}.{version[2]}" if version else ""
     if re.search(r"publicdomain/zero|\bcc0|cc_?0_", lower):
         return f"CC0{number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -162,8 +163,5 @@ def _growth_forms(aside: pd.DataFrame) -> dict[str, str]:
 
 
 def _form(text: str) -> str | None:
-    lowered = pd.Series([text.strip().lower()])
-    for words, form in _GROWTH_FORMS:
-        if lowered.str.contains(words, regex=True).iloc[0]:
-            return form
-    return None
+    lowered = text.strip().lower()
+    return next((form for words, form in _GROWTH_FORMS if re.search(words, lowered)), None)

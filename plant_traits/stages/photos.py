@@ -14,6 +14,8 @@ from plant_traits.model.features import encode_photos, write_features
 from plant_traits.schemas import PHOTO, read_table
 from plant_traits.steps import Summary
 
+FEATURES = "features.parquet"
+
 
 @lru_cache(maxsize=1)
 def _encoder(name: str, location: str | None, device: str) -> Encoder:
@@ -44,7 +46,7 @@ def encode_shard(
     _check_identity(model, identity)
     photos = read_table(shard / "photos.parquet", PHOTO)
     features = encode_photos(photos["photo_id"].tolist(), photos["image"].tolist(), model)
-    write_features(features, destination)
+    write_features(features, destination / FEATURES)
     reasons = Counter(features.status)
     usable = reasons.pop("ok", 0)
     return {

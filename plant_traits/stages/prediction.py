@@ -19,6 +19,7 @@ from plant_traits.model.prediction import Prediction, predict
 from plant_traits.model.trained_model import TrainedModel
 from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, PREDICTION, read_table, write_table
 from plant_traits.stages.covariates import LAND, read_points
+from plant_traits.stages.photos import FEATURES
 from plant_traits.steps import Summary
 
 
@@ -71,8 +72,8 @@ def predict_shard(
 
 def features_of(folder: Path, photo_ids: pd.Series) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return features in the order of photo ids, (n, d) float32; NaN rows where there is no usable photo."""
-    stored = read_features(folder)
-    position = pd.Series(np.arange(len(stored.photo_ids)), index=pd.Index(stored.photo_ids, dtype=object))
+    stored = read_features(folder / FEATURES)
+    position = pd.Series(np.arange(len(stored.photo_id)), index=pd.Index(stored.photo_id, dtype=object))
     at = position.reindex(photo_ids.astype(object)).to_numpy(dtype=np.float64)
     known = np.isfinite(at)
     out = np.full((len(photo_ids), stored.features.shape[1]), np.nan, dtype=np.float32)

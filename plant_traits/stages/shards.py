@@ -50,12 +50,12 @@ def cut_shards(
         for finished, (shard, rows) in enumerate(plan, start=1):
             members[shard.name] = store.run(
                 "shard",
-                lambda destination, rows=rows: {"lost": write_shard(rows, readers, destination)},  # type: ignore[misc]
+                lambda destination, rows=rows: {"photos": write_shard(rows, readers, destination)},  # type: ignore[misc]
                 code=code,
                 parameters={"shard": shard.name},
                 inputs={"photos": digest},
             )
-            lost.update(members[shard.name].summary["lost"])
+            lost.update(members[shard.name].summary["photos"])
             if progress is not None:
                 progress(finished, len(plan))
     photos = int(table["photo_id"].notna().sum())

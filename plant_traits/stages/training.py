@@ -31,8 +31,9 @@ FloatArray = npt.NDArray[np.float64]
 # and cell of this grid says that as well as a hundred do, and keeps well-recorded species from drowning the rest.
 THINNING = Grid.parse("1deg")
 
-# Fixed, because sums of floats depend on how they are divided among threads.
-THREADS = 2
+# Fixed, because sums of floats depend on how they are divided among threads; one, because the networks are so small
+# that threads cost more than they bring.
+THREADS = 1
 
 
 @dataclass(frozen=True)

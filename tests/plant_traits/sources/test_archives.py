@@ -27,7 +27,7 @@ def test_an_honest_archive_opens(tmp_path: Path) -> None:
 
 
 def test_an_absent_archive_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match="a.zip"), open_archive(tmp_path / "a.zip"):
+    with pytest.raises(MissingInputError, match=r"a\.zip"), open_archive(tmp_path / "a.zip"):
         pass
 
 

@@ -1,0 +1,1 @@
+"""Photos of virtual plants, whose pixels carry the traits that the plants truly have."""

@@ -201,11 +201,14 @@ class ModelSettings(Entry):
     patience: int = Field(
         default=10, ge=1, description="epochs without improvement on the held-out blocks before a stop"
     )
-    growth_form_balance: float = Field(default=0.0, ge=0, le=1, description="0 draws records evenly, 1 growth forms")
+    growth_form_balance: float = Field(default=1.0, ge=0, le=1, description="0 draws records evenly, 1 growth forms")
     place_balance: float = Field(default=0.0, ge=0, le=1, description="0 draws records evenly, 1 places")
     covariate_noise: float = Field(default=0.1, ge=0, description="sd of the noise on standardised covariates")
     refit: bool = Field(default=True, description="train again on all records once the held-out blocks are scored")
     covariate_dropout: float = Field(default=0.5, ge=0, lt=1, description="share of covariates hidden in training")
+    train_on_records: bool = Field(
+        default=False, description="train on labelled records without a photo too, one per species and 1° cell"
+    )
     seed: int = 1
 
 

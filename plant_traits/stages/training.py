@@ -30,6 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 # A record without a photo teaches the geospatial branch what its species' label says of its place; one per species
 # and cell of this grid says that as well as a hundred do, and keeps well-recorded species from drowning the rest.
 THINNING = Grid.parse("1deg")
+ENOUGH_PLACES = 1000
 
 # Fixed, because sums of floats depend on how they are divided among threads; one, because the networks are so small
 # that threads cost more than they bring.
@@ -67,7 +68,9 @@ def train_model(
     device: str,
     progress: Callable[[int, int], None],
 ) -> Summary:
-    """Train the heads on labelled photos, thinned records without photo and measurements; write the model folder.
+    """Train the heads on labelled photos and on measurements, and on thinned records without a photo where asked.
+
+    Writes the model folder of ``plant_traits.model.checkpoint``.
 
     Args:
         destination: an empty folder.
@@ -87,22 +90,19 @@ def train_model(
         InputError: nothing is labelled.
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
-    records = _records(shards, len(traits))
+    records = _records(shards, len(traits), photos_only=not settings.train_on_records)
     names, measurements = _measurements(taxa, rasters, traits, records.image.shape[1])
     rows = _concatenate([records, measurements])
-    wide = labels_for(rows.table, labels, traits)
-    medians = np.column_stack([wide[f"{trait.id}_median"] for trait in traits])
-    labelled = np.isfinite(medians).any(axis=1) | np.isfinite(rows.measured).any(axis=1)
+    with_photo = np.isfinite(rows.image).any(axis=1)
+    weak = _weak_labels(rows, labels, traits, with_photo)
+    labelled = np.isfinite(weak["median"]).any(axis=1) | np.isfinite(rows.measured).any(axis=1)
     if not labelled.any():
         raise InputError(
             f"none of {len(rows.table)} records has a label for {[t.id for t in traits]}: expected species names shared "
             "by the occurrences and the trait tables; check both"
         )
-    usable = np.isfinite(rows.image).any(axis=1) | np.isfinite(rows.covariates).any(axis=1)
+    usable = with_photo | np.isfinite(rows.covariates).any(axis=1)
     keep = labelled & usable
-    column = {
-        part: np.column_stack([wide[f"{trait.id}_{part}"] for trait in traits])[keep] for part in ("sd", "low", "high")
-    }
     training = TrainingSet(
         image_features=rows.image[keep],
         covariates=rows.covariates[keep],
@@ -110,10 +110,10 @@ def train_model(
         latitude=rows.table["latitude"].to_numpy()[keep],
         longitude=rows.table["longitude"].to_numpy()[keep],
         measured=rows.measured[keep],
-        label_median=medians[keep],
-        label_sd=column["sd"],
-        label_low=column["low"],
-        label_high=column["high"],
+        label_median=weak["median"][keep],
+        label_sd=weak["sd"][keep],
+        label_low=weak["low"][keep],
+        label_high=weak["high"][keep],
         growth_form=rows.table["growth_form"].to_numpy(dtype=object)[keep],
     )
     model = train(
@@ -126,7 +126,6 @@ def train_model(
         progress=lambda finished, total, _: progress(finished, total),
     )
     save_model(model, destination)
-    with_photo = np.isfinite(rows.image).any(axis=1)
     return {
         "in": {"records": len(records.table), "places with a measurement": len(measurements.table)},
         "out": {
@@ -142,7 +141,25 @@ def train_model(
     }
 
 
-def _records(shards: Sequence[ShardFolders], n_traits: int) -> _Rows:
+def _weak_labels(
+    rows: _Rows, labels: pd.DataFrame, traits: Sequence[Trait], with_photo: npt.NDArray[np.bool_]
+) -> dict[str, FloatArray]:
+    """Return median, sd, low and high of every row's taxon, each (rows, traits).
+
+    A label of a taxon repeats itself wherever the taxon grows, so it tells a row without a photo little about its
+    place. Such rows carry labels only for traits that are measured at fewer than ``ENOUGH_PLACES`` places.
+    """
+    wide = labels_for(rows.table, labels, traits)
+    weak = {
+        part: np.column_stack([wide[f"{trait.id}_{part}"] for trait in traits]) for part in ("median", "sd", "low", "high")
+    }
+    well_measured = np.isfinite(rows.measured).sum(axis=0) >= ENOUGH_PLACES
+    for values in weak.values():
+        values[~with_photo[:, None] & well_measured[None, :]] = np.nan
+    return weak
+
+
+def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> _Rows:
     columns = ["species", "genus", "family", "growth_form", "latitude", "longitude", "photo_id"]
     parts = []
     for folders in shards:
@@ -159,7 +176,7 @@ def _records(shards: Sequence[ShardFolders], n_traits: int) -> _Rows:
             "photo": has_photo,
         }
     )
-    return _take(rows, has_photo | ~place.duplicated().to_numpy())
+    return _take(rows, has_photo if photos_only else has_photo | ~place.duplicated().to_numpy())
 
 
 def _measurements(

@@ -48,12 +48,12 @@ class Look:
         """Return the leaf colour: yellow and pale to blue-green and dark with nitrogen, greyish where leaves are thick.
 
         Args:
-            shade: added to the brightness, about -0.3 to 0.2.
+            shade: relative change of brightness, about -0.5 to 0.3.
         """
         hue = (98 + 27 * self.green - 4 * self.thin) / 360
         saturation = 0.60 + 0.17 * self.thin + 0.03 * self.green
-        value = 0.53 + 0.085 * self.thin - 0.085 * self.green + shade
-        return rgb(min(max(hue, 0.13), 0.47), min(max(saturation, 0.16), 0.95), min(max(value, 0.10), 0.95))
+        value = (0.56 + 0.075 * self.thin - 0.075 * self.green) * (1 + shade)
+        return rgb(min(max(hue, 0.13), 0.47), min(max(saturation, 0.16), 0.95), min(max(value, 0.13), 0.96))
 
 
 def rgb(hue: float, saturation: float, value: float) -> Colour:

@@ -1,4 +1,4 @@
-"""Draw plants: trees in tiers, shrubs of many stems, forbs with whorls and flowers, tufts of grass, and single leaves."""
+"""Draw plants: trees in tiers, shrubs of many stems, forbs with whorls and flowers, tufts of grass, leaves, flowers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ FloatArray = npt.NDArray[np.float64]
 Canvas = ImageDraw.ImageDraw
 
 _LENS = np.array([[0, 0], [0.22, 0.36], [0.50, 0.5], [0.78, 0.33], [1, 0], [0.78, -0.33], [0.50, -0.5], [0.22, -0.36]])
-_SHADES = (-0.15, -0.07, 0.0, 0.06, 0.12)
+_FINE = np.linspace(0, 1, 11)
+_BLADE = np.concatenate(
+    [
+        np.stack([_FINE, 0.5 * np.sin(np.pi * _FINE**0.85) ** 0.9], axis=1),
+        np.stack([_FINE[-2:0:-1], -0.5 * np.sin(np.pi * _FINE[-2:0:-1] ** 0.85) ** 0.9], axis=1),
+    ]
+)  # a smoother outline, for leaves that fill the frame
+_SHADES = (-0.24, -0.12, 0.0, 0.10, 0.22)
 
 
-def draw_plant(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: float, top: float, side: int) -> None:
+def draw_plant(
+    rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: float, top: float, side: int
+) -> None:
     """Draw a whole plant between two rows of the canvas.
 
     Args:
@@ -38,38 +47,50 @@ def draw_leaves(
     count = len(at)
     slender = min(max(0.46 + 0.10 * look.thin, 0.26), 0.72)
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    along, across = _LENS[None, :, 0] * length[:, None], _LENS[None, :, 1] * length[:, None] * slender
+    shape, tip = (_BLADE, 10) if length.max() > 110 else (_LENS, 4)
+    along, across = shape[None, :, 0] * length[:, None], shape[None, :, 1] * length[:, None] * slender
     points = np.stack([at[:, :1] + along * cos - across * sin, at[:, 1:] + along * sin + across * cos], axis=2)
     shades = [look.foliage(s) for s in _SHADES]
-    edge = look.foliage(-0.26)
-    pale = mix(look.foliage(0.16), (240, 250, 190), 0.45)
+    edge = look.foliage(-0.42)
+    pale = mix(look.foliage(0.25), (240, 250, 190), 0.45)
+    sheen = mix(look.foliage(0.1), (240, 246, 252), 0.72)
     pick = rng.integers(0, len(shades), count).tolist()
     thin_edge = (rng.random(count) < 0.35 + 0.30 * look.thin).tolist()
     glossy = (rng.random(count) < 0.42 - 0.36 * look.thin).tolist()
-    shine = (at + 0.55 * length[:, None] * np.concatenate([cos, sin], axis=1)).tolist()
+    heading = np.concatenate([cos, sin], axis=1) * length[:, None]
+    lift = np.array([[-0.05, -0.10]]) * length[:, None]
+    shine = np.concatenate([at + 0.36 * heading + lift, at + 0.74 * heading + lift], axis=1).tolist()
     outline = points.reshape(count, -1).tolist()
     big = length > 9
     for k in range(count):
         draw.polygon(outline[k], fill=shades[pick[k]], outline=edge if big[k] and not thin_edge[k] else None)
         if thin_edge[k] and big[k]:
-            draw.line((*outline[k][:2], *outline[k][8:10]), fill=pale, width=1 + int(length[k] / 60))
+            draw.line((*outline[k][:2], *outline[k][2 * tip : 2 * tip + 2]), fill=pale, width=1 + int(length[k] / 90))
         if glossy[k]:
-            a, b = shine[k]
-            r = max(1.0, 0.10 * length[k])
-            draw.ellipse((a - r, b - r, a + r, b + r), fill=(236, 242, 250))
+            x, y, u, v = shine[k]
+            if big[k]:
+                bulge_x, bulge_y = -0.14 * (v - y), 0.14 * (u - x)
+                middle_x, middle_y = (x + u) / 2, (y + v) / 2
+                draw.polygon(
+                    (x, y, middle_x + bulge_x, middle_y + bulge_y, u, v, middle_x - bulge_x, middle_y - bulge_y),
+                    fill=sheen,
+                )
+            else:
+                draw.line((x, y, u, v), fill=sheen, width=2)
 
 
 def _crowd(rng: np.random.Generator, draw: Canvas, look: Look, blobs: FloatArray, leaf: float, cover: float) -> None:
     """Fill ellipses, (n, 4) of x, y, rx, ry, with leaves; the larger the leaf, the fewer."""
-    dark = look.foliage(-0.20)
+    dark, lit = look.foliage(-0.42), look.foliage(-0.22)
     for x, y, rx, ry in blobs.tolist():
         draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=dark)
+        draw.ellipse((x - 0.95 * rx, y - ry, x + 0.6 * rx, y + 0.5 * ry), fill=lit)
     area = blobs[:, 2] * blobs[:, 3] * np.pi
-    count = int(min(max(cover * area.sum() / (0.32 * leaf * leaf), 10), 230))
+    count = int(min(max(cover * area.sum() / (0.32 * leaf * leaf), 10), 420))
     pick = rng.choice(len(blobs), count, p=area / area.sum())
     turn, radius = rng.random(count) * 2 * np.pi, np.sqrt(rng.random(count)) * 1.04
     at = blobs[pick, :2] + blobs[pick, 2:] * radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    order = np.argsort(at[:, 1])
+    order = np.argsort(at[:, 1])[::-1]  # upper leaves lie over lower ones
     angle = rng.normal(np.pi / 2, 0.8, count)
     draw_leaves(rng, draw, look, at[order], angle, leaf * rng.uniform(0.8, 1.2, count))
 
@@ -92,8 +113,12 @@ def _tree(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: fl
         sway = rng.normal(0, 0.04) * height
         draw.line((x, row + ry * 1.2, x - 0.8 * rx, row), fill=bark, width=max(1, int(trunk * 0.5)))
         draw.line((x, row + ry * 1.2, x + 0.8 * rx, row), fill=bark, width=max(1, int(trunk * 0.5)))
-        blobs += [(x + sway - 0.42 * rx, row, 0.56 * rx, ry * 0.9), (x + sway + 0.42 * rx, row, 0.56 * rx, ry * 0.9)]
-        blobs += [(x + sway, row - 0.1 * ry, 0.6 * rx, ry)]
+        bump = rng.normal(0, 0.16, 2) * ry
+        blobs += [(x + sway - 0.45 * rx, row + bump[0], 0.52 * rx, ry * 0.86)]
+        blobs += [
+            (x + sway + 0.45 * rx, row + bump[1], 0.52 * rx, ry * 0.86),
+            (x + sway, row - 0.2 * ry, 0.56 * rx, ry),
+        ]
     crown = np.array(blobs)
     _crowd(rng, draw, look, crown, look.leaf_length(side), 0.85)
     _blossoms(rng, draw, look, crown, 0.010 * side)
@@ -119,11 +144,11 @@ def _shrub(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: f
 
 def _forb(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: float, top: float, side: int) -> None:
     height = foot - top
-    leaf = look.leaf_length(side, near=1.7)
+    leaf = look.leaf_length(side, near=2.2)
     stem = mix(look.foliage(-0.05), (150, 120, 70), 0.2)
     whorls = int(min(max(round(4.0 + 1.9 * look.tall), 0), 8))
     shoots = int(min(max(round(2.2 + 0.8 * look.tall), 1), 4))
-    thick = max(2, int(side * 0.011 * np.exp(0.35 * look.tall)))
+    thick = max(3, int(side * 0.012 * np.exp(0.35 * look.tall)))
     at, angle = [], []
     tips = []
     for shoot in range(shoots):
@@ -144,12 +169,14 @@ def _forb(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: fl
         angle += (np.linspace(0.1, np.pi - 0.1, rosette // 2) + rng.normal(0, 0.12, rosette // 2)).tolist()
     sizes = leaf * rng.uniform(0.8, 1.2, len(at))
     draw_leaves(rng, draw, look, np.array(at), np.array(angle), sizes)
-    r = side * (0.018 + 0.04 * look.colourful)
+    r = side * (0.024 + 0.045 * look.colourful)
     for a, b in tips:
         draw_flower(draw, look.flower, a, b, r)
 
 
-def _graminoid(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: float, top: float, side: int) -> None:
+def _graminoid(
+    rng: np.random.Generator, draw: Canvas, look: Look, x: float, foot: float, top: float, side: int
+) -> None:
     height = foot - top
     wide = side * min(max(0.016 * float(np.exp(0.55 * look.leaf)), 0.005), 0.06)
     count = int(min(max(38 * np.exp(-0.45 * look.leaf), 12), 80))
@@ -162,7 +189,7 @@ def _graminoid(rng: np.random.Generator, draw: Canvas, look: Look, x: float, foo
     blades = np.stack([foot_x - half, np.full(count, foot), mid_x - half, mid_y, tip_x, tip_y, mid_x + half, mid_y,
                        foot_x + half, np.full(count, foot)], axis=1).tolist()  # fmt: skip
     shades = [look.foliage(s) for s in _SHADES]
-    edge = look.foliage(-0.28) if look.thin < 0 else None
+    edge = look.foliage(-0.45) if look.thin < 0 else None
     pick = rng.integers(0, len(shades), count).tolist()
     for blade, shade in zip(blades, pick, strict=True):
         draw.polygon(blade, fill=shades[shade], outline=edge)

@@ -62,7 +62,7 @@ def stand(rng: np.random.Generator, frame: Frame, look: Look, closeness: float, 
     share = min(max(0.58 + 0.05 * tall, 0.42), 0.78) * float(np.exp(0.09 * sloppy * zoom + 0.05 * closeness))
     foot = min(max(0.72 + 0.06 * tall, 0.64), 0.90) + 0.02 * sloppy * lift
     x = frame.x(0.5 + 0.06 * sloppy * shift)
-    horizon = frame.y(0.43 + 0.125 * tall + 0.035 * tilt)
+    horizon = frame.y(0.43 + (0.125 if tall > 0 else 0.19) * tall + 0.045 * tilt)
     return Stand(
         x=x,
         foot=frame.y(foot),
@@ -146,15 +146,16 @@ def _ground(
     x, depth = rng.random(count) * frame.width, rng.random(count)
     y = top + (frame.height * 1.04 - top) * depth
     size = blade * (0.35 + 0.75 * depth) * rng.uniform(0.6, 1.2, count)
-    tuft = [mix(rgb(0.14, 0.45, 0.68), rgb(0.25, 0.50, 0.48), biome), mix(earth, (60, 66, 38), 0.45)]
+    tuft = [mix(rgb(0.14, 0.45, 0.68), rgb(0.25, 0.50, 0.48), biome), mix(earth, (84, 96, 48), 0.5)]
     lean = rng.normal(0, 0.3, count)
-    thick = max(1, int(blade / 9))
+    thick = max(0.7, blade / 22)
     grass = rng.random(count) < 0.25 + 0.55 * biome
     for a, b, s, tilt, green in zip(x.tolist(), y.tolist(), size.tolist(), lean.tolist(), grass.tolist(), strict=True):
         if green:
             colour = tuft[int(tilt > 0)]
-            draw.line((a, b, a + tilt * s, b - s), fill=colour, width=thick)
-            draw.line((a, b, a + (tilt - 0.5) * s, b - 0.8 * s), fill=colour, width=thick)
+            draw.polygon((a - thick, b, a + thick, b, a + tilt * s, b - s), fill=colour)
+            draw.polygon((a - thick, b, a + thick, b, a + (tilt - 0.45) * s, b - 0.8 * s), fill=colour)
+            draw.polygon((a - thick, b, a + thick, b, a + (tilt + 0.40) * s, b - 0.7 * s), fill=tuft[int(tilt < 0)])
         else:
             r = stone * (0.6 + abs(tilt) * 2)
             draw.ellipse((a - r, b - 0.6 * r, a + r, b + 0.6 * r), fill=mix(earth, (212, 204, 190), 0.30 + 0.4 * tilt))

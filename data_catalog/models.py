@@ -229,8 +229,10 @@ class Profile(Entry):
         "random_effects",
     )
     published_estimator: Literal["mean", "inverse_variance", "random_effects"] = "random_effects"
-    minimum_photos: int = Field(default=3, ge=1, description="photos a cell needs to count as mapped from photos")
-    comparison_minimum_photos: int = Field(default=5, ge=1)
+    minimum_photos: int = Field(default=5, ge=1, description="photos a cell needs to be mapped from photos")
+    comparison_minimum_photos: int = Field(
+        default=10, ge=1, description="photos a cell needs to take part in the comparison of photo maps"
+    )
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)

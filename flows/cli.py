@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -14,6 +15,7 @@ from rich.table import Table
 from data_catalog import Catalog, CatalogError, load_catalog
 from flows.environment import prepare_environment
 from plant_traits.errors import PlantTraitsError
+from plant_traits.workspace import Workspace
 
 app = typer.Typer(
     name="plant-traits",
@@ -29,7 +31,7 @@ KINDS = ("traits", "sources", "products", "regions", "profiles")
 Overlay = Annotated[
     list[Path] | None, typer.Option("--catalog", help="Folder whose entries are laid over the built-in catalogue.")
 ]
-Workspace = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
+WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
 
 
 @app.command()
@@ -38,7 +40,7 @@ def refresh(
     month: Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")] = None,
     region: Annotated[str | None, typer.Option(help="Region name, or west,south,east,north.")] = None,
     grid: Annotated[str | None, typer.Option(help="Grid of the maps, such as 1deg or 0.5deg.")] = None,
-    workspace: Workspace = "workspace",
+    workspace: WorkspaceOption = "workspace",
     scratch: Annotated[Path | None, typer.Option(help="Local folder for work in progress.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of real files; else PLANT_TRAITS_REAL_DATA or PLANT_TRAITS_MIRROR.")
@@ -47,22 +49,23 @@ def refresh(
     dask_address: Annotated[str | None, typer.Option(help="An existing Dask scheduler; else a local cluster.")] = None,
 ) -> None:
     """Refresh the maps of one month and region; what is unchanged is not computed again."""
-    parameters = {
-        "profile": profile,
-        "month": month,
-        "region": region,
-        "grid": grid,
-        "workspace": workspace,
-        "scratch": None if scratch is None else str(scratch),
-        "data": None if data is None else str(data),
-        "catalog": None if catalog is None else [str(folder) for folder in catalog],
-        "dask_address": dask_address,
-    }
-    _run(parameters)
+    _run(
+        {
+            "profile": profile,
+            "month": month,
+            "region": region,
+            "grid": grid,
+            "workspace": workspace,
+            "scratch": None if scratch is None else str(scratch),
+            "data": None if data is None else str(data),
+            "catalog": [str(folder) for folder in catalog or ()],
+            "dask_address": dask_address,
+        }
+    )
 
 
 @app.command()
-def demo(workspace: Workspace = "workspace") -> None:
+def demo(workspace: WorkspaceOption = "workspace") -> None:
     """Map the embedded virtual world: the whole pipeline, offline, in a few minutes."""
     _run({"profile": "demo", "workspace": workspace})
 
@@ -103,23 +106,30 @@ def check(catalog: Overlay = None) -> None:
     typer.echo(f"The catalogue holds: {counts}.")
 
 
-def _run(parameters: dict[str, object]) -> None:
-    prepare_environment(str(parameters["workspace"]))
-    # Prefect reads its settings when it is imported.
-    from flows.display import TerminalDisplay  # noqa: PLC0415
-    from flows.refresh import refresh as flow  # noqa: PLC0415
-    from tasks.context import showing  # noqa: PLC0415
-
-    console = Console(stderr=False)
-    display = TerminalDisplay(console)
-    if "PREFECT_API_URL" not in os.environ:
-        console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
+def _run(words: Mapping[str, Any]) -> None:
     try:
-        with showing(display), display.live():
-            address = flow(**parameters)
+        # Wrong words and an unusable workspace are told at once, before anything is imported that writes there.
+        scratch = words.get("scratch")
+        Workspace.open(words["workspace"], None if scratch is None else Path(scratch))
+        prepare_environment(words["workspace"])
+        _refresh(words, Console())
     except (PlantTraitsError, CatalogError) as error:
         raise _failure(str(error)) from error
-    display.close(f"plant-traits {parameters['profile']}", str(address))
+
+
+def _refresh(words: Mapping[str, Any], console: Console) -> None:
+    # Prefect and matplotlib read their settings when they are imported.
+    from flows.display import TerminalDisplay  # noqa: PLC0415
+    from flows.refresh import refresh as flow  # noqa: PLC0415
+    from tasks.context import RunWords, showing  # noqa: PLC0415
+
+    display = TerminalDisplay(console)
+    name = RunWords(**{**words, "catalog": tuple(words.get("catalog", ()))}).resolve().name
+    if "PREFECT_API_URL" not in os.environ:
+        console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
+    with showing(display), display.live():
+        address = flow(**words)
+    display.close(name, str(address))
 
 
 def _catalog(overlays: list[Path] | None) -> Catalog:

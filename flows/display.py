@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from plant_traits.steps import Artifact
 
@@ -56,12 +56,17 @@ class TerminalDisplay:
         seconds = self._progress.tasks[self._progress.task_ids.index(bar)].elapsed or 0.0
         self._progress.remove_task(bar)
         (self.reused if artifact.reused else self.computed).append(title)
-        state = "[dim]unchanged[/]" if artifact.reused else f"[green]{seconds:6.1f} s[/]"
+        state = "[dim]unchanged[/]" if artifact.reused else f"[green]{seconds:.1f} s[/]"
         summary = artifact.summary
         made = ", ".join(f"{n:,} {what}" for what, n in summary.get("out", {}).items())
         lost = sum(summary.get("lost", {}).values())
         aside = f" [yellow]({lost:,} set aside, see the report)[/]" if lost else ""
-        self.console.print(f"{title:<28} {state:<20} {made}{aside}", highlight=False)
+        line = Table.grid(padding=(0, 1))
+        line.add_column(width=27)
+        line.add_column(width=10, justify="right")
+        line.add_column(ratio=1)
+        line.add_row(title, state, f"{made}{aside}")
+        self.console.print(line, highlight=False)
 
     def close(self, name: str, address: str) -> None:
         """Say what was made, where it lies and what to do next."""
@@ -77,4 +82,6 @@ class TerminalDisplay:
             "Next: open the report in a browser, or in Python:",
             f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
         ]
-        self.console.print(Panel("\n".join(lines), title=name, title_align="left", expand=False), highlight=False)
+        self.console.print()
+        self.console.print(f"[bold green]{name}[/]", highlight=False)
+        self.console.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -36,6 +37,6 @@ def prepare_environment(workspace: str, environment: MutableMapping[str, str] | 
     }
     for name, value in defaults.items():
         variables.setdefault(name, value)
-    # mkdir for those libraries that expect the folder to exist
     for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME"):
-        Path(variables[name]).mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # opening the workspace says what is wrong with it
+            Path(variables[name]).mkdir(parents=True, exist_ok=True)

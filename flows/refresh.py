@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.context import open_run
+from tasks.context import RunWords, open_run
 from tasks.maps import compare, estimate, lay_out_maps, merge, reduce_moments, release
-from tasks.model import bring_to_grid, encode_photos, predict_land_cells, predict_records, sample_at_records, train_heads
+from tasks.model import (
+    bring_to_grid,
+    encode_photos,
+    predict_land_cells,
+    predict_records,
+    sample_at_records,
+    train_heads,
+)
 from tasks.observations import clean_observations, cut_shards, summarise_traits
 from tasks.sources import acquire, simulate_world
 
@@ -39,7 +46,7 @@ def refresh(
     Returns:
         Address of the release.
     """
-    with open_run(
+    words = RunWords(
         profile=profile,
         month=month,
         region=region,
@@ -47,9 +54,10 @@ def refresh(
         workspace=workspace,
         scratch=scratch,
         data=data,
-        catalog=catalog,
+        catalog=tuple(catalog or ()),
         dask_address=dask_address,
-    ) as run:
+    )
+    with open_run(words) as run:
         world = simulate_world(run)
         inputs = acquire(run, world)
         taxa = summarise_traits(run, world, inputs)

@@ -129,8 +129,8 @@ class StepStore:
             if error.errno not in _CANNOT_WRITE:
                 raise
             raise WorkspaceError(
-                f"step {step!r} could not write its output under {aside}: {error}. Free space or make it writable, then "
-                "run again: finished steps are kept"
+                f"step {step!r} could not write its output under {aside}: {error}. Free space or make it writable, "
+                "then run again: finished steps are kept"
             ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)

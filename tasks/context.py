@@ -103,42 +103,63 @@ class RunContext:
         return self.store.fetch(world)
 
 
+@dataclass(frozen=True)
+class RunWords:
+    """A run as an operator states it; see ``flows.refresh.refresh`` for what each word means."""
+
+    profile: str
+    month: str | None = None
+    region: str | None = None
+    grid: str | None = None
+    workspace: str = "workspace"
+    scratch: str | None = None
+    data: str | None = None
+    catalog: tuple[str, ...] = ()
+    dask_address: str | None = None
+
+    def resolve(self) -> RunSpec:
+        """Read the words against the catalogue.
+
+        Raises:
+            CatalogError: the profile or region is unknown.
+            PlantTraitsError: a word cannot be read, or the data folder is not there.
+        """
+        variables = dict(os.environ) if self.data is None else {name: self.data for name in DATA_VARIABLES}
+        return RunSpec.resolve(
+            self.profile,
+            month=self.month,
+            region=self.region,
+            grid=self.grid,
+            catalog=load_catalog(*(Path(folder) for folder in self.catalog)),
+            variables=variables,
+            dask_address=self.dask_address,
+        )
+
+    def open_workspace(self) -> Workspace:
+        """Open the workspace, creating it where needed.
+
+        Raises:
+            WorkspaceError: it cannot be written.
+        """
+        return Workspace.open(self.workspace, None if self.scratch is None else Path(self.scratch))
+
+
 @contextmanager
-def open_run(
-    *,
-    profile: str,
-    month: str | None,
-    region: str | None,
-    grid: str | None,
-    workspace: str,
-    scratch: str | None,
-    data: str | None,
-    catalog: list[str] | None,
-    dask_address: str | None,
-) -> Iterator[RunContext]:
+def open_run(words: RunWords) -> Iterator[RunContext]:
     """Resolve a run's words, open its workspace and hold it until the run ends.
 
     A run without a month that the scheduler started takes the month before its scheduled start, so that a late or
     repeated run maps the same month.
 
     Raises:
-        PlantTraitsError: the words, the data folder or the workspace cannot be used.
         CatalogError: the profile or region is unknown.
+        PlantTraitsError: the words, the data folder or the workspace cannot be used.
     """
-    variables = dict(os.environ) if data is None else {name: data for name in DATA_VARIABLES}
-    spec = RunSpec.resolve(
-        profile,
-        month=month or _scheduled_month(),
-        region=region,
-        grid=grid,
-        catalog=load_catalog(*(Path(folder) for folder in catalog or ())),
-        variables=variables,
-        dask_address=dask_address,
-    )
-    opened = Workspace.open(workspace, None if scratch is None else Path(scratch))
-    with opened.exclusive():
+    spec = replace(words, month=words.month or _scheduled_month()).resolve()
+    workspace = words.open_workspace()
+    with workspace.exclusive():
         salt = os.environ.get("PLANT_TRAITS_OBSERVER_SALT", DEFAULT_SALT)
-        yield RunContext(spec, opened, resolve_device(spec.profile.device), salt)
+        yield RunContext(spec, workspace, resolve_device(spec.profile.device), salt)
 
 
 def _scheduled_month() -> str | None:

@@ -46,9 +46,7 @@ def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact) -> 
 def merge(run: RunContext, moments: Artifact) -> Artifact:
     """Merge the moments of all shards."""
     folders = [run.store.fetch(member) for member in run.store.members(moments).values()]
-    return run.step(
-        "moments", "moments", partial(merge_moments, shards=folders), inputs={"moments": moments.digest}
-    )
+    return run.step("moments", "moments", partial(merge_moments, shards=folders), inputs={"moments": moments.digest})
 
 
 @task(name="estimate cells", cache_policy=NO_CACHE)
@@ -66,9 +64,7 @@ def estimate(run: RunContext, moments: Artifact) -> Artifact:
 
 
 @task(name="build maps", cache_policy=NO_CACHE)
-def lay_out_maps(
-    run: RunContext, inputs: Artifact, estimates: Artifact, land: Artifact, model: Artifact
-) -> Artifact:
+def lay_out_maps(run: RunContext, inputs: Artifact, estimates: Artifact, land: Artifact, model: Artifact) -> Artifact:
     """Write the map product as Zarr and GeoTIFFs."""
     provenance = {
         "configuration": json.dumps(run.spec.parameters, sort_keys=True),

@@ -146,9 +146,7 @@ def predict_records(
 
 
 @task(name="predict land", cache_policy=NO_CACHE)
-def predict_land_cells(
-    run: RunContext, world: Artifact | None, covariates: Artifact, model: Artifact
-) -> Artifact:
+def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Artifact, model: Artifact) -> Artifact:
     """Predict every land cell from its climate and soil."""
     rasters = _rasters(run, world)
     return run.step(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
+from data_catalog import Trait
 from maps.comparison import compare, coverage, pairwise_differences
 from maps.product import estimate_dataset
 from maps.registry import maps_dataset, open_product_map, plot_means
 from maps.stages.cells import read_estimates
 from maps.store import open_product
 from plant_traits.errors import InputError
+from plant_traits.grid import Grid
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, SCORE, SPECIES_TRAIT, read_table, write_table
 from plant_traits.sources.splotopen import read_plots
@@ -26,6 +29,8 @@ SPECIES_MEANS = "species means"
 PHOTOS, RECORDS = "photos", "records"
 PLOTS, TRUTH = "plots", "truth"
 BOOTSTRAP_SEED = 1
+LEAST_CELLS = 30  # one campus is no map: a map of fewer does not shrink the cells that all are scored on
+COMPARED = "compared.parquet"
 
 
 def compare_maps(
@@ -44,8 +49,8 @@ def compare_maps(
     Maps: the published product; each estimator over photos (cells of at least the profile's
     ``comparison_minimum_photos``); the geospatial prediction of every land cell; the mean over records of their
     species' median, as maps made without photos are; every map product of the profile. References: vegetation plots,
-    and the known truth of a virtual world. The shared cells are those of the photo estimates and all other maps, or,
-    where photos cover almost nothing, of the other maps.
+    and the known truth of a virtual world. The shared cells are those of all maps that have at least
+    ``LEAST_CELLS`` cells on the reference.
 
     Args:
         destination: an empty folder.
@@ -85,12 +90,9 @@ def compare_maps(
     pd.concat(differences, ignore_index=True).to_parquet(destination / "differences.parquet")
     if covered:
         pd.concat(covered, ignore_index=True).to_parquet(destination / "coverage.parquet")
-    for kind, datasets in (("maps", candidates), ("references", references)):
-        for name, dataset in datasets.items():
-            layers = (
-                dataset[["location"]].astype("float32").drop_vars(["unit", "lat_bnds", "lon_bnds"], errors="ignore")
-            )
-            layers.to_zarr(destination / kind / f"{name}.zarr", zarr_format=3, consolidated=False)
+    groups = (("maps", candidates), ("references", references))
+    kept = [_long(kind, name, dataset) for kind, group in groups for name, dataset in group.items()]
+    pd.concat(kept, ignore_index=True).to_parquet(destination / COMPARED, index=False)
     return {
         "in": {"maps": len(candidates), "references": len(references)},
         "out": {"scores": sum(len(frame) for frame in scores)},
@@ -98,9 +100,34 @@ def compare_maps(
     }
 
 
-def read_compared(folder: Path, kind: str) -> dict[str, xr.Dataset]:
-    """Return the ``maps`` or ``references`` that a comparison kept, by name, each with ``location`` in working space."""
-    return {path.stem: xr.open_zarr(path, consolidated=False).load() for path in sorted((folder / kind).glob("*.zarr"))}
+def read_compared(folder: Path, kind: str, traits: Sequence[Trait], grid: Grid) -> dict[str, xr.Dataset]:
+    """Return the ``maps`` or ``references`` of a comparison, by name: ``location`` (trait, lat, lon), working space."""
+    table = pd.read_parquet(folder / COMPARED)
+    position = {trait.id: k * grid.size for k, trait in enumerate(traits)}
+    found = {}
+    for name, rows in table[table["kind"] == kind].groupby("name", sort=False):
+        flat = np.full(len(traits) * grid.size, np.nan)
+        flat[rows["trait"].map(position).to_numpy() + rows["cell"].to_numpy()] = rows["location"].to_numpy()
+        layers = {"location": flat.reshape(len(traits), *grid.shape)}
+        found[str(name)] = maps_dataset(layers, traits, grid, {"title": str(name)})
+    return found
+
+
+def _long(kind: str, name: str, dataset: xr.Dataset) -> pd.DataFrame:
+    location = dataset["location"].transpose("trait", "lat", "lon").to_numpy()
+    trait, cell = np.nonzero(np.isfinite(location.reshape(len(location), -1)))
+    values = location.reshape(len(location), -1)[trait, cell].astype(np.float32)
+    ids = dataset["trait"].to_numpy().astype(str)[trait]
+    return pd.DataFrame({"kind": kind, "name": name, "trait": ids, "cell": cell, "location": values})
+
+
+def photo_map(estimator: str) -> str:
+    """Return what the map of an estimator over photos is called in the scores."""
+    return _name(PHOTOS, estimator)
+
+
+def _name(kind: str, estimator: str) -> str:
+    return f"{kind}, {estimator.replace('_', ' ')}"
 
 
 def _estimated(spec: RunSpec, estimates: Path) -> dict[str, xr.Dataset]:
@@ -110,7 +137,7 @@ def _estimated(spec: RunSpec, estimates: Path) -> dict[str, xr.Dataset]:
         for name, frame in read_estimates(estimates, evidence, spec.profile.estimators).items():
             enough = frame[frame["n_photos"] >= least[kind]]
             if len(enough):
-                found[f"{kind}, {name.replace('_', ' ')}"] = estimate_dataset(enough, spec.traits, spec.grid)
+                found[_name(kind, name)] = estimate_dataset(enough, spec.traits, spec.grid)
     return found
 
 
@@ -165,11 +192,10 @@ def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[
 
 
 def _defining(candidates: Mapping[str, xr.Dataset], reference: xr.Dataset) -> list[str]:
-    """Name the maps whose cells define the shared ones: all but those that cover too little to compare on."""
-    enough = 0.02  # of the reference's cells; one campus is no map
-    known = int(reference["location"].notnull().any("trait").sum())
+    """Name the maps whose cells define the shared ones: those with enough cells on the reference to compare on."""
+    known = reference["location"].notnull()
     return [
         name
         for name, dataset in candidates.items()
-        if int((dataset["location"].notnull() & reference["location"].notnull()).any("trait").sum()) >= enough * known
+        if int((dataset["location"].notnull() & known).any("trait").sum()) >= LEAST_CELLS
     ]

@@ -15,7 +15,7 @@ from data_catalog import Source
 from maps.markdown_summary import summary_markdown
 from maps.report import write_report
 from maps.report_inputs import ReportInputs, StageRecord
-from maps.stages.comparison import PUBLISHED, read_compared
+from maps.stages.comparison import GEOSPATIAL, PUBLISHED, SPECIES_MEANS, photo_map, read_compared
 from maps.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
@@ -46,7 +46,9 @@ def write_release(
     training: Mapping[str, object],
     code: str,
 ) -> Summary:
-    """Gather a run's results; write ``report.html``, ``summary.md``, ``maps.zarr``, ``geotiff/``, tables, ``SHA256SUMS``.
+    """Gather a run's results in one folder.
+
+    Writes ``report.html``, ``summary.md``, ``maps.zarr``, ``geotiff/``, tables and ``SHA256SUMS``.
 
     Args:
         destination: an empty folder.
@@ -67,6 +69,9 @@ def write_release(
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")
     covered = comparison / "coverage.parquet"
+    compared = read_compared(comparison, "maps", spec.traits, spec.grid)
+    beside = [photo_map(spec.profile.published_estimator), GEOSPATIAL, SPECIES_MEANS]
+    beside += [item.product for item in spec.profile.inputs.products]
     report = ReportInputs(
         title=f"Plant traits - {spec.profile.title}",
         profile=spec.profile.model_dump(mode="json"),
@@ -78,7 +83,7 @@ def write_release(
         scores=scores,
         differences=differences,
         coverage=pd.read_parquet(covered) if covered.exists() else None,
-        references=read_compared(comparison, "references"),
+        references=read_compared(comparison, "references", spec.traits, spec.grid),
         stages=[_record(stage) for stage in stages],
         inputs=[{"name": x.path, "source": x.source, "bytes": x.size, "sha256": x.sha256} for x in inputs.records],
         citations=_citations(spec),
@@ -92,7 +97,7 @@ def write_release(
         },
         simulated=spec.profile.inputs.world is not None,
         notes=_notes(spec),
-        maps={name: x for name, x in read_compared(comparison, "maps").items() if name != PUBLISHED},
+        maps={name: x for name, x in compared.items() if name in beside},
         published_map=PUBLISHED,
     )
     write_report(report, destination / REPORT)
@@ -122,7 +127,7 @@ def _record(stage: StageOutput) -> StageRecord:
 def _citations(spec: RunSpec) -> list[dict[str, str | None]]:
     inputs = spec.profile.inputs
     files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
-    ids = [x.source for x in (*files, *inputs.rasters)]
+    ids = [*(x.source for x in files), *(x.source for x in inputs.rasters)]
     sources: list[Source] = [spec.catalog.source(x) for x in dict.fromkeys([*ids, "natural-earth"])]
     cited = [{"title": x.title, "licence": x.licence, "doi": x.doi, "citation": x.citation} for x in sources]
     products = [x.product for x in (*inputs.products, inputs.gridded_plots) if x is not None]
@@ -145,8 +150,8 @@ def _versions(code: str) -> dict[str, str]:
 
 def _notes(spec: RunSpec) -> list[str]:
     notes = [
-        "Intervals of single cells are not calibrated against independent plots yet; the coverage table, where there is "
-        "one, says how they fare."
+        "Intervals of single cells are not calibrated against independent plots yet; the coverage table, where there "
+        "is one, says how they fare."
     ]
     if spec.profile.inputs.world is not None:
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -62,9 +63,14 @@ def same_crs(found: pyproj.CRS, expected: str) -> bool:
     return all(np.allclose(a, b, rtol=0, atol=tolerance) for a, b in zip(there, here, strict=True))
 
 
+@lru_cache(maxsize=32)
+def _transformer(source: pyproj.CRS, target: pyproj.CRS) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)
+
+
 def project(crs: pyproj.CRS, latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Bring WGS 84 degrees to (x, y) of a CRS; points it does not reach become infinite."""
-    transformer = pyproj.Transformer.from_crs(_WGS84, crs, always_xy=True)
+    transformer = _transformer(_WGS84, crs)
     x, y = transformer.transform(np.asarray(longitude, np.float64), np.asarray(latitude, np.float64))
     return np.asarray(x, np.float64), np.asarray(y, np.float64)
 
@@ -83,7 +89,7 @@ def pixel_lat_lon(crs: pyproj.CRS, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[
         longitude, latitude = x, y
         good = np.abs(latitude) <= 90
     else:
-        inverse = pyproj.Transformer.from_crs(crs, _WGS84, always_xy=True)
+        inverse = _transformer(crs, _WGS84)
         lon, lat = inverse.transform(x, y)
         longitude, latitude = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
         good = np.isfinite(longitude) & np.isfinite(latitude) & (np.abs(latitude) <= 90) & (np.abs(longitude) <= 180)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import RasterLayer, Source
-from plant_traits.covariates.layers import open_layer
+from plant_traits.covariates.layers import CheckedRaster, open_layer
 from plant_traits.covariates.regrid import area_weighted_mean
 from plant_traits.covariates.sampling import sample_points
 from plant_traits.errors import InputError, MissingInputError, RasterError
@@ -145,8 +145,22 @@ def sample_covariates(
     columns = {}
     for covariate in list_covariates(rasters):
         with open_layer(covariate.path, covariate.layer) as raster:
-            columns[covariate.name] = sample_points(raster, latitude, longitude, search_pixels=search_pixels)
+            columns |= sample_opened({covariate.name: raster}, latitude, longitude, search_pixels=search_pixels)
     return pd.DataFrame(columns, index=pd.RangeIndex(np.size(latitude)))
+
+
+def sample_opened(
+    opened: Mapping[str, CheckedRaster],
+    latitude: npt.ArrayLike,
+    longitude: npt.ArrayLike,
+    *,
+    search_pixels: int = SEARCH_PIXELS,
+) -> dict[str, Float32Array]:
+    """Read covariates that are open already at points; see :func:`sample_covariates`."""
+    return {
+        name: sample_points(raster, latitude, longitude, search_pixels=search_pixels)
+        for name, raster in opened.items()
+    }
 
 
 def model_matrix(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -84,7 +85,7 @@ class CheckedRaster:
     @property
     def crs(self) -> pyproj.CRS:
         """Coordinate reference system of the file."""
-        return pyproj.CRS.from_wkt(self.dataset.crs.to_wkt())
+        return _crs(self.dataset.crs.to_wkt())
 
     @property
     def x_edges(self) -> FloatArray:
@@ -149,6 +150,11 @@ class CheckedRaster:
                 f"scale {self.scale} and offset {self.offset}; the units are not the catalogue's, "
                 "compare its entry with the file"
             )
+
+
+@lru_cache(maxsize=32)
+def _crs(wkt: str) -> pyproj.CRS:
+    return pyproj.CRS.from_wkt(wkt)
 
 
 def open_layer(path: Path, layer: RasterLayer, region: Region | None = None) -> CheckedRaster:

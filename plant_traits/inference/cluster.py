@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -64,7 +65,7 @@ class ShardJob:
         """Return the step's output, computing it in this process where it does not exist."""
         store = StepStore(workspace)
 
-        def compute(destination: Any) -> Summary:
+        def compute(destination: Path) -> Summary:
             folders = {role: store.fetch(artifact) for role, artifact in self.inputs.items()}
             return self.function(destination, **folders, **self.parameters, **self.settings)
 
@@ -101,7 +102,9 @@ def run_jobs(
         with _client(cluster, store.workspace) as client:
             resources = {"GPU": 1} if cluster.gpu else None
             futures = {
-                client.submit(job.run, store.workspace, pure=False, resources=resources, key=f"{job.step}-{job.key}"): name
+                client.submit(
+                    job.run, store.workspace, pure=False, resources=resources, key=f"{job.step}-{job.key}"
+                ): name
                 for name, job in pending.items()
             }
             for future, artifact in as_completed(futures, with_results=True):

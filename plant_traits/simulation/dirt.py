@@ -98,7 +98,7 @@ def _append_duplicates(
         {
             "photo_id": last + np.cumsum(rng.integers(3, 90, originals.size)),
             "record": len(records) + np.arange(originals.size),
-            "copy_of": first.loc[originals].to_numpy(),
+            "copy_of": first.loc[originals.tolist()].to_numpy(),
         }
     )
     return Sightings(

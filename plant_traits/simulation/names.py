@@ -16,8 +16,8 @@ _STEMS = ("alb", "alpin", "angust", "arv", "aur", "austral", "bore", "caerule", 
           "pumil", "purpur", "ramos", "rot", "rupestr", "rupic", "sax", "seric", "silv", "tenu", "toment", "umbr",
           "vern", "vulg")  # fmt: skip
 _SUFFIXES = ("a", "ensis", "ata", "osa", "ifolia", "icola", "ina", "escens", "oides", "iflora")
-AUTHORS = ("L.", "Mill.", "Lam.", "DC.", "Willd.", "Aiton", "Hook.", "R.Br.", "Benth.", "F.Muell.", "Thunb.", "(L.) Gaertn.",
-           "Kunth", "Engl.", "Boiss.", "(Pursh) Nutt.", "A.Gray", "Vahl", "Poir.", "Jacq.")  # fmt: skip
+AUTHORS = ("L.", "Mill.", "Lam.", "DC.", "Willd.", "Aiton", "Hook.", "R.Br.", "Benth.", "F.Muell.", "Thunb.",
+           "(L.) Gaertn.", "Kunth", "Engl.", "Boiss.", "(Pursh) Nutt.", "A.Gray", "Vahl", "Poir.", "Jacq.")  # fmt: skip
 
 
 def genus_names(rng: np.random.Generator, count: int) -> list[str]:

@@ -35,4 +35,4 @@ def sphere_field(
     total = np.zeros(x.shape, dtype=np.float32)
     for (a, b, c), phase in zip(vectors.astype(np.float32), phases.astype(np.float32), strict=True):
         total += np.cos(a * x + b * y + (c * z + phase))
-    return np.sqrt(2.0 / waves) * total.astype(np.float64)
+    return np.asarray(np.sqrt(2.0 / waves) * total.astype(np.float64))

@@ -131,7 +131,7 @@ def _choose(
     latitude: FloatArray,
     longitude: FloatArray,
 ) -> IntArray:
-    """Pick a species per record: what grows there, flattened a little (rarities attract), times the observer's taste."""
+    """Pick a species per record: what grows there, flattened (rarities attract), times the observer's taste."""
     form = flora.species["form"].to_numpy()
     colour = flora.species["colourful"].to_numpy()
     row = flora.row_of_cell[planet.grid.cell_of(latitude, longitude)]

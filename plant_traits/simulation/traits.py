@@ -121,7 +121,7 @@ class TraitModel:
         plasticity = flora.share @ self.plasticity.astype(np.float32)
         cells = flora.cells
         out[cells] = mean + self.environment.ravel()[cells] * plasticity + self.hidden.ravel()[cells]
-        return np.clip(out, *self.bounds).reshape(planet.land.shape)
+        return np.asarray(np.clip(out, *self.bounds).reshape(planet.land.shape))
 
 
 def build_trait(seed: int, trait: Trait, planet: Planet, flora: Flora) -> TraitModel:
@@ -173,4 +173,4 @@ def _generic(trait_id: str, low: float, high: float) -> Recipe:
 def _standardised(planet: Planet, name: str) -> FloatArray:
     field = np.log(planet.layers[name]) if name in _LOGGED else planet.layers[name]
     living = field[planet.land]
-    return (field - living.mean()) / living.std()
+    return np.asarray((field - living.mean()) / living.std())

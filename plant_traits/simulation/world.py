@@ -50,8 +50,8 @@ def build_world(
     """Write a world into an empty folder; the same settings and traits give the same bytes.
 
     ``gbif/`` (Darwin Core archive), ``photos/photos.zip`` (a bucket's mirror), ``try/`` (a release), ``chelsa/``,
-    ``soilgrids/``, ``splotopen/``, ``products/`` (maps of two published kinds) and ``truth/``, which only scoring reads:
-    ``true_<trait>_05deg_ln.tif`` (community means, working space) and ``records.parquet``.
+    ``soilgrids/``, ``splotopen/``, ``products/`` (maps of two published kinds) and ``truth/``, which only scoring
+    reads: ``true_<trait>_05deg_ln.tif`` (community means, working space) and ``records.parquet``.
 
     Args:
         settings: seed and sizes.

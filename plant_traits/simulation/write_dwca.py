@@ -26,8 +26,10 @@ _TERMS = {
     "publisher": "http://purl.org/dc/terms/publisher",
     **{
         name: f"http://rs.gbif.org/terms/1.0/{name}"
-        for name in ("species", "taxonKey", "acceptedTaxonKey", "speciesKey", "genusKey", "familyKey", "mediaType")
-        + ("lastInterpreted", "hasCoordinate", "hasGeospatialIssues", "issue", "acceptedScientificName")
+        for name in (
+            *("species", "taxonKey", "acceptedTaxonKey", "speciesKey", "genusKey", "familyKey", "mediaType"),
+            *("lastInterpreted", "hasCoordinate", "hasGeospatialIssues", "issue", "acceptedScientificName"),
+        )
     },
 }
 
@@ -70,8 +72,8 @@ def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
     date = pd.to_datetime(records["date"])
     name = taxon["species"] + " " + taxon["author"]
     has = records["latitude"].notna()
-    everywhere = pd.Series(np.where(has, records["latitude"], 0.0)), pd.Series(np.where(has, records["longitude"], 0.0))
-    country = np.where(has, country_of(everywhere[0].to_numpy(), everywhere[1].to_numpy()), "")
+    latitude, longitude = (records[name].fillna(0.0).to_numpy(np.float64) for name in ("latitude", "longitude"))
+    country = np.where(has, country_of(latitude, longitude), "")
     columns = {
         "gbifID": 5_000_000_000 + number * 11,
         "datasetKey": records["dataset_key"].to_numpy(),

@@ -83,7 +83,7 @@ def write_soilgrids(planet: Planet, source: Source, resolution_m: float, folder:
 
 
 def write_grid(values: FloatArray, path: Path) -> None:
-    """Write a global (n, 2n) field as a float32 GeoTIFF, EPSG:4326, no data as the smallest float, as published maps do."""
+    """Write a global (n, 2n) field as a float32 GeoTIFF, EPSG:4326, no data as the smallest float, as is usual."""
     lowest = -3.3999999521443642e38
     step = 180 / values.shape[0]
     stored = np.where(np.isfinite(values), values, lowest).astype(np.float32)

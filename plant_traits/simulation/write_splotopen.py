@@ -14,11 +14,13 @@ from plant_traits.simulation.geography import country_of, is_land
 from plant_traits.simulation.planet import Planet
 from plant_traits.simulation.seeds import stream
 from plant_traits.simulation.traits import TraitModel
+from plant_traits.traits import from_working
 
-_REAL_CWM = ("LeafArea", "StemDens", "SLA", "LeafC_perdrymass", "LeafN", "LeafP", "PlantHeight", "SeedMass", "SeedLength",
-             "LDMC", "LeafNperArea", "LeafNPratio", "Leaf_delta_15N", "SeedNumRepUnit", "LeafFreshMass", "StemCondDens",
-             "DispUnitLength", "StemCondLength")  # fmt: skip
-_COLUMN = {"height": "PlantHeight", "leaf_area": "LeafArea", "sla": "SLA", "leaf_n": "LeafN"}
+_REAL_CWM = ("LeafArea", "StemDens", "SLA", "LeafC_perdrymass", "LeafN", "LeafP", "PlantHeight", "SeedMass",
+             "SeedLength", "LDMC", "LeafNperArea", "LeafNPratio", "Leaf_delta_15N", "SeedNumRepUnit", "LeafFreshMass",
+             "StemCondDens", "DispUnitLength", "StemCondLength")  # fmt: skip
+_COLUMN = {"height": "PlantHeight", "leaf_area": "LeafArea", "sla": "SLA", "leaf_n": "LeafN", "leaf_p": "LeafP",
+           "ldmc": "LDMC", "wood_density": "StemDens", "seed_mass": "SeedMass"}  # fmt: skip
 _MEASUREMENT_SD = 0.05
 _BIOMES = ("Tropics", "Subtropics", "Temperate", "Boreal", "Alpine")
 
@@ -28,8 +30,8 @@ def write_splotopen(
 ) -> int:
     """Write header, composition and community-weighted means of plots all over the land, denser in some countries.
 
-    A plot's mean is the cover-weighted mean of its plants' true working-space values with a small measurement error;
-    real sPlotOpen uses species' values instead.
+    A plot's mean is the cover-weighted mean of the logarithms of its plants' true values with a small measurement
+    error; real sPlotOpen uses species' values instead.
 
     Args:
         seed: of the world.
@@ -62,7 +64,8 @@ def write_splotopen(
     means["TraitCoverage_pa"] = rng.beta(12, 1.5, count).round(4)
     values = {}
     for model in models:
-        plant = model.draw(stream(seed, "plots", model.trait.id), species, latitude[plot], longitude[plot])
+        drawn = model.draw(stream(seed, "plots", model.trait.id), species, latitude[plot], longitude[plot])
+        plant = _logarithm(model, drawn)
         mean = np.bincount(plot, cover * plant, minlength=count)
         variance = np.bincount(plot, cover * (plant - mean[plot]) ** 2, minlength=count)
         error = rng.normal(0, _MEASUREMENT_SD, count)
@@ -74,6 +77,14 @@ def write_splotopen(
     for name, table in (("header(3)", header), ("DT(2)", composition), ("CWM_CWV(2)", means)):
         table.to_csv(folder / f"sPlotOpen_{name}.txt", sep="\t", index=False, na_rep="NA", lineterminator="\n")
     return len(composition)
+
+
+def _logarithm(model: TraitModel, working: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return natural logarithms, which sPlotOpen averages whatever the trait; NaN for what has none."""
+    if model.trait.working_space == "ln":
+        return working
+    natural = from_working(model.trait, working)
+    return np.log(np.where(natural > 0, natural, np.nan))
 
 
 def _places(

@@ -17,8 +17,8 @@ from plant_traits.traits import from_working
 
 COLUMNS = ("LastName", "FirstName", "DatasetID", "Dataset", "SpeciesName", "AccSpeciesID", "AccSpeciesName",
            "ObservationID", "ObsDataID", "TraitID", "TraitName", "DataID", "DataName", "OriglName", "OrigValueStr",
-           "OrigUnitStr", "ValueKindName", "OrigUncertaintyStr", "UncertaintyName", "Replicates", "StdValue", "UnitName",
-           "RelUncertaintyPercent", "OrigObsDataID", "ErrorRisk", "Reference", "Comment")  # fmt: skip
+           "OrigUnitStr", "ValueKindName", "OrigUncertaintyStr", "UncertaintyName", "Replicates", "StdValue",
+           "UnitName", "RelUncertaintyPercent", "OrigObsDataID", "ErrorRisk", "Reference", "Comment")  # fmt: skip
 _ABSENT = 0.10  # share of species without any value of a trait
 _PLACED = 0.35  # share of observations whose place is given
 _TRY_UNITS = {"m2 kg-1": "mm2 mg-1", "mg g-1": "mg/g"}  # TRY's spelling of canonical units
@@ -112,7 +112,7 @@ def _values(rng: np.random.Generator, seed: int, plants: pd.DataFrame, model: Tr
     other = rng.random(len(rows)) < 0.2
     unit, factor = _OTHER_UNITS.get(trait.unit, (trait.unit, 1.0))
     known_risk = rng.random(len(rows)) < 0.85
-    return rows[["species", "dataset", "ObservationID"]].assign(
+    table: pd.DataFrame = rows[["species", "dataset", "ObservationID"]].assign(
         TraitID=trait.try_ids[0],
         TraitName=f"{trait.long_name or trait.name} (virtual)",
         DataID=6000 + trait.try_ids[0],
@@ -125,6 +125,7 @@ def _values(rng: np.random.Generator, seed: int, plants: pd.DataFrame, model: Tr
         UnitName=_TRY_UNITS.get(trait.unit, trait.unit),
         ErrorRisk=np.where(known_risk | wild, _text(risk), ""),
     )
+    return table
 
 
 def _covariates(rng: np.random.Generator, plants: pd.DataFrame) -> pd.DataFrame:
@@ -145,8 +146,15 @@ def _covariate(
     plants: pd.DataFrame, data_id: int, name: str, text: pd.Series | npt.NDArray[np.str_] | str, unit: str
 ) -> pd.DataFrame:
     number = text if isinstance(text, pd.Series) else ""
-    described = {"DataID": data_id, "DataName": name, "OriglName": name, "OrigValueStr": text, "OrigUnitStr": unit}
-    return plants[["species", "dataset", "ObservationID"]].assign(**described, ValueKindName="Single", StdValue=number)
+    return plants[["species", "dataset", "ObservationID"]].assign(
+        DataID=data_id,
+        DataName=name,
+        OriglName=name,
+        OrigValueStr=text,
+        OrigUnitStr=unit,
+        ValueKindName="Single",
+        StdValue=number,
+    )
 
 
 def _growth_forms(plants: pd.DataFrame, flora: Flora) -> pd.DataFrame:

@@ -119,10 +119,10 @@ def _declared(profile: Profile, catalog: Catalog, root: Path) -> Iterator[tuple[
             yield "rasters", layer_id, raster.source, _one(root, raster.path, file)
     singles = (("plots", inputs.gridded_plots), ("truth", inputs.truth))
     products = [("products", x) for x in inputs.products] + [(role, x) for role, x in singles if x is not None]
-    for role, item in products:
-        for trait, layer in catalog.product(item.product).layers.items():
+    for role, gridded in products:
+        for trait, layer in catalog.product(gridded.product).layers.items():
             if trait in profile.traits:
-                yield role, item.product, item.product, _one(root, item.path, layer.file)
+                yield role, gridded.product, gridded.product, _one(root, gridded.path, layer.file)
 
 
 def _one(root: Path, folder: str, file: str) -> Path:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from data_catalog import Catalog, Profile, Source
 from plant_traits.covariates.cube import (
     LayerFolder,
     build_grid_covariates,
+    list_covariates,
     model_matrix,
-    sample_covariates,
+    sample_opened,
     write_covariates,
 )
 from plant_traits.covariates.land import land_fraction
+from plant_traits.covariates.layers import CheckedRaster, open_layer
 from plant_traits.grid import Grid
 from plant_traits.regions import Region
 from plant_traits.schemas import OBSERVATION, read_table
@@ -65,6 +70,18 @@ def grid_covariates(destination: Path, *, rasters: Sequence[LayerFolder], grid: 
     }
 
 
+@lru_cache(maxsize=1)
+def _opened(
+    described: str, folders: tuple[str, ...], digest: str
+) -> tuple[tuple[LayerFolder, ...], dict[str, CheckedRaster]]:
+    """Open and check every raster once per worker process and state of the files; they close with the process."""
+    layers = tuple(
+        LayerFolder(Source.model_validate(entry["source"]), Path(folder), tuple(entry["layers"]))
+        for entry, folder in zip(json.loads(described), folders, strict=True)
+    )
+    return layers, {x.name: open_layer(x.path, x.layer) for x in list_covariates(layers)}
+
+
 def sample_shard(
     destination: Path, *, shard: Path, rasters: list[dict[str, Any]], inputs: str, folders: list[str]
 ) -> Summary:
@@ -83,12 +100,10 @@ def sample_shard(
     Raises:
         InputError: a raster is missing or contradicts the catalogue.
     """
-    layers = [
-        LayerFolder(Source.model_validate(entry["source"]), Path(folder), tuple(entry["layers"]))
-        for entry, folder in zip(rasters, folders, strict=True)
-    ]
+    layers, opened = _opened(json.dumps(rasters), tuple(folders), inputs)
     places = read_table(shard / "observations.parquet", OBSERVATION, ["latitude", "longitude"])
-    matrix, names = model_matrix(sample_covariates(layers, places["latitude"], places["longitude"]), layers)
+    sampled = pd.DataFrame(sample_opened(opened, places["latitude"], places["longitude"]), index=places.index)
+    matrix, names = model_matrix(sampled, layers)
     np.savez(destination / "points.npz", matrix=matrix, names=np.array(names))
     nowhere = int(np.isnan(matrix).all(axis=1).sum())
     return {

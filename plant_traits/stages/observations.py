@@ -17,6 +17,7 @@ from plant_traits.sources.raw_occurrence import concatenated
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_form_of
 
+
 def build_observations(
     destination: Path,
     *,

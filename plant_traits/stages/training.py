@@ -21,8 +21,8 @@ from plant_traits.stages.covariates import read_points
 from plant_traits.stages.prediction import features_of
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_form_of
-from plant_traits.taxa.names import genus
 from plant_traits.taxa.labels import labels_for
+from plant_traits.taxa.names import genus
 from plant_traits.traits import to_working
 
 FloatArray = npt.NDArray[np.float64]
@@ -93,13 +93,13 @@ def train_model(
     records = _records(shards, len(traits), photos_only=not settings.train_on_records)
     names, measurements = _measurements(taxa, rasters, traits, records.image.shape[1])
     rows = _concatenate([records, measurements])
-    with_photo = np.isfinite(rows.image).any(axis=1)
+    with_photo = _has_photo(rows)
     weak = _weak_labels(rows, labels, traits, with_photo)
     labelled = np.isfinite(weak["median"]).any(axis=1) | np.isfinite(rows.measured).any(axis=1)
     if not labelled.any():
         raise InputError(
-            f"none of {len(rows.table)} records has a label for {[t.id for t in traits]}: expected species names shared "
-            "by the occurrences and the trait tables; check both"
+            f"none of {len(rows.table)} records has a label for {[t.id for t in traits]}: expected species names "
+            "shared by the occurrences and the trait tables; check both"
         )
     usable = with_photo | np.isfinite(rows.covariates).any(axis=1)
     keep = labelled & usable
@@ -114,7 +114,7 @@ def train_model(
         label_sd=weak["sd"][keep],
         label_low=weak["low"][keep],
         label_high=weak["high"][keep],
-        growth_form=rows.table["growth_form"].to_numpy(dtype=object)[keep],
+        growth_form=rows.table["growth_form"].to_numpy(dtype=object)[keep].tolist(),
     )
     model = train(
         training,
@@ -151,7 +151,8 @@ def _weak_labels(
     """
     wide = labels_for(rows.table, labels, traits)
     weak = {
-        part: np.column_stack([wide[f"{trait.id}_{part}"] for trait in traits]) for part in ("median", "sd", "low", "high")
+        part: np.column_stack([wide[f"{trait.id}_{part}"] for trait in traits])
+        for part in ("median", "sd", "low", "high")
     }
     well_measured = np.isfinite(rows.measured).sum(axis=0) >= ENOUGH_PLACES
     for values in weak.values():
@@ -168,7 +169,7 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
         covariates, _ = read_points(folders.points)
         parts.append(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)))
     rows = _concatenate(parts)
-    has_photo = np.isfinite(rows.image).any(axis=1)
+    has_photo = _has_photo(rows)
     place = pd.DataFrame(
         {
             "species": rows.table["species"],
@@ -204,6 +205,10 @@ def _measurements(
     return names, _Rows(table, image, matrix, wide.to_numpy(dtype=np.float64))
 
 
+def _has_photo(rows: _Rows) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows.image).any(axis=1))
+
+
 def _concatenate(parts: Sequence[_Rows]) -> _Rows:
     return _Rows(
         pd.concat([part.table for part in parts], ignore_index=True),
@@ -214,6 +219,4 @@ def _concatenate(parts: Sequence[_Rows]) -> _Rows:
 
 
 def _take(rows: _Rows, keep: npt.NDArray[np.bool_]) -> _Rows:
-    return _Rows(
-        rows.table[keep].reset_index(drop=True), rows.image[keep], rows.covariates[keep], rows.measured[keep]
-    )
+    return _Rows(rows.table[keep].reset_index(drop=True), rows.image[keep], rows.covariates[keep], rows.measured[keep])

@@ -33,7 +33,8 @@ def test_built_in_catalogue_holds(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "scale", "offset"), [("bio1", 0.1, -273.15), ("bio7", 0.1, 0.0), ("bio11", 0.1, -273.15), ("bio12", 0.1, 0.0)]
+    ("layer", "scale", "offset"),
+    [("bio1", 0.1, -273.15), ("bio7", 0.1, 0.0), ("bio11", 0.1, -273.15), ("bio12", 0.1, 0.0)],
 )
 def test_chelsa_scale_and_offset(catalog: Catalog, layer: str, scale: float, offset: float) -> None:
     entry = catalog.source("chelsa-2.1").layer(layer)
@@ -67,7 +68,11 @@ def test_unknown_entry_names_the_known_ones(catalog: Catalog) -> None:
         ("traits", WOOD_DENSITY.replace("[4]", "[14]"), "belongs to both"),
         ("traits", WOOD_DENSITY + "---" + WOOD_DENSITY, "already defined"),
         ("regions", "id: nowhere\nname: x\nbbox: [0, 10, 5, 5]", "south < north"),
-        ("profiles", "id: p\ntitle: p\nmonth: '2026-01'\ntraits: [colour]\ninputs: {root: x}", "unknown trait 'colour'"),
+        (
+            "profiles",
+            "id: p\ntitle: p\nmonth: '2026-01'\ntraits: [colour]\ninputs: {root: x}",
+            "unknown trait 'colour'",
+        ),
         ("profiles", "id: p\ntitle: p\nmonth: '2026-01'\ninputs: {}", "exactly one of"),
     ],
 )

@@ -156,13 +156,13 @@ def test_sigkill_at_every_point_leaves_a_whole_store(tmp_path: Path) -> None:
     for fatal in range(1, 40):
         root = tmp_path / str(fatal)
         command = [sys.executable, "-c", program, str(fatal), str(root)]
-        first = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        first = subprocess.run(command, capture_output=True, text=True, check=False)
         if first.returncode == 0:
             break
         assert first.returncode == -signal.SIGKILL, first.stderr
         killed += 1
         command[3] = "0"
-        second = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        second = subprocess.run(command, capture_output=True, text=True, check=True)
         digests.add(second.stdout.strip())
     assert killed >= 5
     assert len(digests) == 1

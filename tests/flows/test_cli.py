@@ -1,0 +1,64 @@
+"""The command line says what is wrong in one line, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "nope"], "unknown profile 'nope'; the catalogue has: demo"),
+        (["--profile", "tiny", "--region", "atlantis"], "unknown region 'atlantis'"),
+        (["--profile", "tiny", "--grid", "7deg"], "divide 180 degrees"),
+        (["--profile", "tiny", "--month", "2026-13"], "1 to 12"),
+        (["--profile", "tiny", "--workspace", "/proc/plant-traits"], "cannot be written"),
+        (["--profile", "tiny", "--workspace", "memory://x"], "--scratch"),
+        (["--profile", "real", "--data", "/nowhere/at/all"], "which is not a folder"),
+        (["--profile", "tiny", "--catalog", "/nowhere/at/all"], "does not exist"),
+    ],
+)
+def test_wrong_words(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["refresh", *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_unknown_trait_in_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "over" / "profiles").mkdir(parents=True)
+    (tmp_path / "over" / "profiles" / "p.yaml").write_text(
+        "id: p\ntitle: p\nmonth: '2026-01'\ntraits: [heigth]\ninputs: {world: {}}\n"
+    )
+    result = runner.invoke(app, ["refresh", "--profile", "p", "--catalog", "over"])
+    assert result.exit_code == 1
+    assert "unknown trait 'heigth'" in result.output
+
+
+def test_catalog_commands() -> None:
+    listed = runner.invoke(app, ["catalog", "list", "traits"])
+    assert listed.exit_code == 0
+    assert "leaf_n" in listed.output
+    shown = runner.invoke(app, ["catalog", "show", "height"])
+    assert "unit: m" in shown.output
+    assert runner.invoke(app, ["catalog", "check"]).exit_code == 0
+    missing = runner.invoke(app, ["catalog", "show", "nothing"])
+    assert missing.exit_code == 1
+    assert "catalog list" in missing.output
+
+
+def test_help_names_every_option() -> None:
+    text = runner.invoke(app, ["refresh", "--help"]).output
+    for option in ("--profile", "--region", "--month", "--grid", "--workspace", "--data"):
+        assert option in text

@@ -233,6 +233,9 @@ class Profile(Entry):
     comparison_minimum_photos: int = Field(
         default=10, ge=1, description="photos a cell needs to take part in the comparison of photo maps"
     )
+    comparison_shared_by: tuple[str, ...] = Field(
+        default=(), description="maps whose cells define the shared cells; all with enough cells where empty"
+    )
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)

@@ -49,8 +49,8 @@ def compare_maps(
     Maps: the published product; each estimator over photos (cells of at least the profile's
     ``comparison_minimum_photos``); the geospatial prediction of every land cell; the mean over records of their
     species' median, as maps made without photos are; every map product of the profile. References: vegetation plots,
-    and the known truth of a virtual world. The shared cells are those of all maps that have at least
-    ``LEAST_CELLS`` cells on the reference.
+    and the known truth of a virtual world. The shared cells are those of all maps, of records apart,
+    that have at least ``LEAST_CELLS`` cells on the reference, unless the profile names them.
 
     Args:
         destination: an empty folder.
@@ -77,7 +77,7 @@ def compare_maps(
 
     scores, differences, covered = [], [], []
     for name, reference in references.items():
-        defining = _defining(candidates, reference)
+        defining = spec.profile.comparison_shared_by or _defining(candidates, reference)
         scores.append(compare(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
         differences.append(pairwise_differences(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
     if TRUTH in references:
@@ -192,10 +192,14 @@ def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[
 
 
 def _defining(candidates: Mapping[str, xr.Dataset], reference: xr.Dataset) -> list[str]:
-    """Name the maps whose cells define the shared ones: those with enough cells on the reference to compare on."""
+    """Name the maps whose cells define the shared ones: those with enough cells on the reference to compare on.
+
+    Maps of records without a photo repeat the geospatial map where such records happen to be; they define nothing.
+    """
     known = reference["location"].notnull()
     return [
         name
         for name, dataset in candidates.items()
-        if int((dataset["location"].notnull() & known).any("trait").sum()) >= LEAST_CELLS
+        if not name.startswith(RECORDS)
+        and int((dataset["location"].notnull() & known).any("trait").sum()) >= LEAST_CELLS
     ]

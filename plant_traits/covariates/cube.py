@@ -142,7 +142,7 @@ def sample_covariates(
         RasterError: a file contradicts the catalogue.
         InputError: see :func:`list_covariates`.
     """
-    columns = {}
+    columns: dict[str, Float32Array] = {}
     for covariate in list_covariates(rasters):
         with open_layer(covariate.path, covariate.layer) as raster:
             columns |= sample_opened({covariate.name: raster}, latitude, longitude, search_pixels=search_pixels)
@@ -158,8 +158,7 @@ def sample_opened(
 ) -> dict[str, Float32Array]:
     """Read covariates that are open already at points; see :func:`sample_covariates`."""
     return {
-        name: sample_points(raster, latitude, longitude, search_pixels=search_pixels)
-        for name, raster in opened.items()
+        name: sample_points(raster, latitude, longitude, search_pixels=search_pixels) for name, raster in opened.items()
     }
 
 

@@ -14,6 +14,11 @@ from plant_traits.simulation.records import INAT_DATASET, Sightings
 
 DOWNLOAD = "0000001-261101000000000"
 _MOMENT = (2026, 11, 1, 3, 0, 0)  # of every member of the zip, so that the same world gives the same bytes
+_RECORD_LICENCE = {
+    "http://creativecommons.org/licenses/by-nc/4.0/legalcode": "CC_BY_NC_4_0",
+    "http://creativecommons.org/licenses/by/4.0/legalcode": "CC_BY_4_0",
+    "http://creativecommons.org/publicdomain/zero/1.0/legalcode": "CC0_1_0",
+}
 _TERMS = {
     "gbifID": "http://rs.gbif.org/terms/1.0/gbifID",
     "datasetKey": "http://rs.gbif.org/terms/1.0/datasetKey",
@@ -96,7 +101,7 @@ def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
         "hasCoordinate": np.where(has, "true", "false"),
         "hasGeospatialIssues": "false",
         "issue": "",
-        "degreeOfEstablishment": np.where(records["cultivated"], "captive", ""),
+        "degreeOfEstablishment": np.where(records["cultivated"], "cultivated", ""),
         "kingdom": "Plantae",
         "phylum": "Tracheophyta",
         "class": "Magnoliopsida",
@@ -113,7 +118,7 @@ def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
         "speciesKey": taxon["taxon_key"].to_numpy(),
         "genusKey": taxon["genus_key"].to_numpy(),
         "familyKey": taxon["family_key"].to_numpy(),
-        "license": np.where(records["licence"].str.contains("zero"), "CC0_1_0", "CC_BY_NC_4_0"),
+        "license": records["licence"].map(_RECORD_LICENCE).to_numpy(),
         "rightsHolder": records["login"].to_numpy(),
         "publisher": np.where(inat, "iNaturalist.org", "Pl@ntNet"),
         "mediaType": "StillImage",

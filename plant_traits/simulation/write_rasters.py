@@ -17,7 +17,7 @@ from plant_traits.simulation.planet import Planet
 
 FloatArray = npt.NDArray[np.float64]
 
-_HALF_ARCSEC15 = 1 / 7200  # CHELSA's pixels are shifted by half a 30-arc-second pixel from the round degree
+_SHIFT = 1 / 7200  # degrees, half an arc-second: how far CHELSA's pixel edges lie off the round degree
 _NORTH = 84.0
 _CHELSA_NODATA = 65535
 _IGH_HALF_WIDTH, _IGH_NORTH, _IGH_SOUTH = 20_040_000.0, 8_680_000.0, -6_700_000.0
@@ -39,9 +39,9 @@ def write_chelsa(planet: Planet, source: Source, resolution: float, folder: Path
         The number of files.
     """
     shape = (round((_NORTH + 90) / resolution), round(360 / resolution))
-    transform = Affine(resolution, 0, -180 - _HALF_ARCSEC15, 0, -resolution, _NORTH - _HALF_ARCSEC15)
-    longitude = -180 - _HALF_ARCSEC15 + (np.arange(shape[1]) + 0.5) * resolution
-    latitude = _NORTH - _HALF_ARCSEC15 - (np.arange(shape[0]) + 0.5) * resolution
+    transform = Affine(resolution, 0, -180 - _SHIFT, 0, -resolution, _NORTH - _SHIFT)
+    longitude = -180 - _SHIFT + (np.arange(shape[1]) + 0.5) * resolution
+    latitude = _NORTH - _SHIFT - (np.arange(shape[0]) + 0.5) * resolution
     lat, lon = np.meshgrid(np.clip(latitude, -90, 90), longitude, indexing="ij")
     land = is_land(lat, lon)
     for layer in source.layers:

@@ -34,7 +34,7 @@ def write_try(seed: int, planet: Planet, flora: Flora, models: Sequence[TraitMod
         seed: of the world.
         planet: where plants grow.
         flora: the species.
-        models: the traits to measure.
+        models: the traits to measure; those without a TRY id are not in TRY.
         path: the text file, latin-1, tab-separated, an empty 28th column.
 
     Returns:
@@ -42,7 +42,7 @@ def write_try(seed: int, planet: Planet, flora: Flora, models: Sequence[TraitMod
     """
     rng = stream(seed, "try")
     plants = _plants(rng, planet, flora)
-    rows = [_values(rng, seed, plants, model) for model in models]
+    rows = [_values(rng, seed, plants, model) for model in models if model.trait.try_ids]
     rows += [_covariates(rng, plants), _growth_forms(plants, flora)]
     table = pd.concat(rows, ignore_index=True)
     table = table.sort_values(["ObservationID", "DataID"], kind="stable", ignore_index=True)

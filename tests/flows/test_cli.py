@@ -25,9 +25,7 @@ runner = CliRunner()
         (["--profile", "tiny", "--catalog", "/nowhere/at/all"], "does not exist"),
     ],
 )
-def test_wrong_words(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_words(arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = runner.invoke(app, ["refresh", *arguments])
     assert result.exit_code == 1

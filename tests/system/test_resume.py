@@ -1,0 +1,46 @@
+"""A run that is killed, whole process group and all, goes on and ends with the same maps to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_refresh import hashes
+
+pytestmark = pytest.mark.system
+
+STAGES = ("shard", "shard-features", "shard-predictions")  # kill when the first output of each is there
+
+
+@pytest.mark.timeout(900)
+def test_killed_runs_end_with_the_same_maps(tiny_run, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    command = [Path(sys.executable).with_name("plant-traits"), "refresh", "--profile", "tiny", "--workspace", workspace]
+    killed = 0
+    for stage in (*STAGES, None):
+        process = subprocess.Popen(
+            [str(x) for x in command],
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if stage is None:
+            output, _ = process.communicate(timeout=400)
+            assert process.returncode == 0, output
+            break
+        folder = workspace / "steps" / stage
+        while process.poll() is None and not list(folder.glob("*.json")):
+            time.sleep(0.05)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.communicate()
+    assert killed == len(STAGES)
+    (release,) = (x for x in (workspace / "releases").iterdir() if x.is_symlink())
+    assert hashes(release.resolve()) == hashes(tiny_run.release.resolve())

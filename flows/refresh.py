@@ -18,7 +18,7 @@ from tasks.observations import clean_observations, cut_shards, summarise_traits
 from tasks.sources import acquire, simulate_world
 
 
-@flow(name="refresh", flow_run_name="{profile}-{month}", validate_parameters=True)
+@flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
 def refresh(
     profile: str = "demo",
     month: str | None = None,

@@ -11,8 +11,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+from uuid import UUID
 
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 
 from data_catalog import load_catalog
@@ -215,9 +218,29 @@ class _Stage:
 def showing_stage(title: str) -> Iterator[_Stage]:
     """Show one stage; the caller leaves its artifact in what is yielded."""
     display = DISPLAY.get(None) or LogDisplay()
-    stage = _Stage(display.begin(title))
+    stage = _Stage(_with_artifact(title, display.begin(title)))
     yield stage
     display.end(title, stage.artifact)
+
+
+def _with_artifact(title: str, progress: Progress) -> Progress:
+    """Show progress as a Prefect artifact too, in steps of a tenth: each step is a request to the server."""
+    if TaskRunContext.get() is None:
+        return progress
+    shown: list[tuple[UUID, int]] = []
+
+    def update(finished: int, total: int) -> None:
+        progress(finished, total)
+        tenth = 10 * finished // max(total, 1)
+        if not shown:
+            key = "progress-" + "".join(c if c.isalnum() else "-" for c in title.lower())
+            created = create_progress_artifact(10.0 * tenth, key=key, description=title)
+            shown.append((cast(UUID, created), tenth))
+        elif tenth > shown[-1][1]:
+            update_progress_artifact(shown[0][0], 10.0 * tenth)
+            shown.append((shown[0][0], tenth))
+
+    return update
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -73,7 +73,7 @@ def write_release(
     beside = [photo_map(spec.profile.published_estimator), GEOSPATIAL, SPECIES_MEANS]
     beside += [item.product for item in spec.profile.inputs.products]
     report = ReportInputs(
-        title=f"Plant traits - {spec.profile.title}",
+        title=f"Plant traits – {spec.profile.title}",
         profile=spec.profile.model_dump(mode="json"),
         region=spec.region.name,
         month=str(spec.month),

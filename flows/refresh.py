@@ -82,7 +82,7 @@ def refresh(
                 "observations": observations,
                 "covariates": covariates,
                 "shards": shards,
-                "covariates at the records": points,
+                "point covariates": points,
                 "photo features": features,
                 "model": model,
                 "predictions": predictions,

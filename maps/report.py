@@ -152,7 +152,7 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
                 cmap=_PHOTO_COLOURS,
                 window=window,
                 underlay=from_geospatial,
-                underlay_label="from climate, soil and location",
+                underlay_label="from climate and soil",
             )
         ),
         "scatters": _scatters(inputs, trait),

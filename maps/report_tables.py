@@ -59,7 +59,7 @@ def trait_facts(product: xr.Dataset, trait: Trait) -> list[tuple[str, str]]:
     return [
         ("cells mapped", count_text(int(mapped.sum()))),
         ("from photos", count_text(int((mapped & (source == SOURCE["photos"])).sum()))),
-        ("from climate, soil and location", count_text(int((mapped & (source == SOURCE["geospatial"])).sum()))),
+        ("from climate and soil", count_text(int((mapped & (source == SOURCE["geospatial"])).sum()))),
         *_quality_facts(product, mapped),
         ("median cell", quantity_text(float(quartiles[1]))),
         ("middle half of cells", f"{quantity_text(float(quartiles[0]))} to {quantity_text(float(quartiles[2]))}"),

@@ -247,4 +247,4 @@ def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
-    return dict(sorted(total.items()))
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))

@@ -119,12 +119,13 @@ def _client(cluster: ClusterSpec, workspace: Workspace) -> Iterator[Client]:
         with Client(cluster.address) as client:
             yield client
         return
-    quiet = {
+    settings = {
+        "temporary-directory": str(workspace.scratch / "dask"),
         "distributed.admin.log-format": "%(message)s",
         "distributed.scheduler.allowed-failures": 3,
     }
     with (
-        dask.config.set(quiet),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=cluster.workers,
             threads_per_worker=1,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,3 +64,14 @@ def run_refresh(prefect_server: None):
 @pytest.fixture(scope="session")
 def tiny_run(run_refresh, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_refresh(tmp_path_factory.mktemp("tiny"), profile="tiny")
+
+
+@pytest.fixture(scope="session")
+def hashes() -> Callable[[Path], dict[str, str]]:
+    """Return a function that hashes every file of a folder."""
+
+    def of(folder: Path) -> dict[str, str]:
+        files = sorted(x for x in folder.rglob("*") if x.is_file())
+        return {x.relative_to(folder).as_posix(): hashlib.sha256(x.read_bytes()).hexdigest() for x in files}
+
+    return of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
 
@@ -26,12 +25,7 @@ unit_factors: {g cm-3: 1.0}
 """
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(x for x in folder.rglob("*") if x.is_file())
-    return {x.relative_to(folder).as_posix(): hashlib.sha256(x.read_bytes()).hexdigest() for x in files}
-
-
-def test_release_holds_what_a_user_needs(tiny_run) -> None:
+def test_release_holds_what_a_user_needs(tiny_run, hashes) -> None:
     names = {x.name for x in tiny_run.release.iterdir()}
     assert names == {"report.html", "summary.md", "maps.zarr", "geotiff", "scores.csv", "SHA256SUMS"}
     listed = dict(reversed(line.split("  ")) for line in (tiny_run.release / "SHA256SUMS").read_text().splitlines())

@@ -10,15 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
-from test_refresh import hashes
 
 pytestmark = pytest.mark.system
 
-STAGES = ("shard", "shard-features", "shard-predictions")  # kill when the first output of each is there
+STAGES = (
+    "world",
+    "shard",
+    "shard-features",
+    "shard-predictions",
+    "maps",
+)  # kill when the first output of each is there
 
 
 @pytest.mark.timeout(900)
-def test_killed_runs_end_with_the_same_maps(tiny_run, tmp_path: Path) -> None:
+def test_killed_runs_end_with_the_same_maps(tiny_run, hashes, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     command = [Path(sys.executable).with_name("plant-traits"), "refresh", "--profile", "tiny", "--workspace", workspace]
     killed = 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from data_catalog import Catalog, CatalogError, load_catalog
@@ -140,5 +141,5 @@ def _catalog(overlays: list[Path] | None) -> Catalog:
 
 
 def _failure(message: str) -> typer.Exit:
-    Console(stderr=True).print(f"[red]Error:[/] {message}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
     return typer.Exit(1)

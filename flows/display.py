@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -65,14 +66,14 @@ class TerminalDisplay:
         line.add_column(width=27)
         line.add_column(width=10, justify="right")
         line.add_column(ratio=1)
-        line.add_row(title, state, f"{made}{aside}")
+        line.add_row(title, state, f"{escape(made)}{aside}")
         self.console.print(line, highlight=False)
 
     def close(self, name: str, address: str) -> None:
         """Say what was made, where it lies and what to do next."""
         where = Path(address)
         lines = [
-            f"[bold]{len(self.computed)}[/] stages computed, [bold]{len(self.reused)}[/] unchanged.",
+            f"{len(self.computed)} stages computed, {len(self.reused)} unchanged.",
             "",
             f"report     {where / 'report.html'}",
             f"Zarr       {where / 'maps.zarr'}",
@@ -84,4 +85,4 @@ class TerminalDisplay:
         ]
         self.console.print()
         self.console.print(f"[bold green]{name}[/]", highlight=False)
-        self.console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        self.console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)

@@ -12,7 +12,7 @@ from maps.typography import count_text, interval_text, number_text
 def summary_markdown(inputs: ReportInputs) -> str:
     """Return the headline, the published map's scores, the counts of every stage and the output paths as Markdown.
 
-    Unlike the page, it tells time and whether a stage was reused.
+    Like the page, it is the same for the same run, so it tells neither times nor what was reused.
     """
     summary = summarise(inputs)
     lines = [f"# {_text(inputs.title)}", "", f"{_text(f'{inputs.month} · {inputs.region} · {inputs.grid} grid')}", ""]
@@ -34,15 +34,14 @@ def summary_markdown(inputs: ReportInputs) -> str:
         ]
         lines.append("")
     if inputs.stages:
-        lines += ["## Stages", "", "| stage | in | out | lost | state | time |", "|---|--:|--:|---|---|--:|"]
-        for row in ledger(inputs.stages, None):
+        lines += ["## Stages", "", "| stage | in | out | lost |", "|---|--:|--:|---|"]
+        for row in ledger(inputs.stages):
             stage = row["stage"]
             reasons = ", ".join(f"{reason} {count_text(n)}" for reason, n in row["losses"])
             lost = count_text(row["lost"]) + (f" ({reasons})" if reasons else "")
-            seconds = "–" if stage.seconds is None else f"{stage.seconds:.1f} s"
             taken, given = ", ".join(row["taken"]) or "–", ", ".join(row["given"] + row["other"]) or "–"
-            cells = [_text(text) for text in (stage.name, taken, given, lost, stage.state)]
-            lines.append(f"| {' | '.join(cells)} | {seconds} |")
+            cells = [_text(text) for text in (stage.name, taken, given, lost)]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     if inputs.outputs:
         lines += ["## Files", ""]

@@ -31,7 +31,7 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
         predictions: columns of ``schemas.PREDICTION``; only rows of status ``ok`` are used. Evidence is ``photo`` where
             the modalities contain ``image`` and ``record`` elsewhere.
         observations: columns ``observation_id``, ``species``, ``observer``, ``latitude`` and ``longitude`` of
-            ``schemas.OBSERVATION``; an observation may repeat, once per photo. Predictions of an observation that is
+            ``schemas.SHARD_ROW``; an observation may repeat, once per photo. Predictions of an observation that is
             not here (a retracted one) are left out; ``count_losses`` says how many.
         grid: the cells.
 

@@ -67,7 +67,7 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
     page = environment.get_template("report.html.j2").render(
         run=inputs,
         summary=report_tables.summarise(inputs),
-        ledger=report_tables.ledger(inputs.stages, inputs.timings),
+        ledger=report_tables.ledger(inputs.stages),
         flow=report_tables.flow_diagram(inputs.stages),
         trait_sections=[_trait_section(inputs, trait, window) for trait in inputs.traits],
         score_tables=report_scores.score_tables(inputs),

@@ -18,18 +18,14 @@ class StageRecord:
 
     Attributes:
         name: the stage's name as people say it.
-        key: hash of its inputs, parameters and code version.
-        state: ``computed`` or ``reused``.
-        seconds: wall time, for the Markdown summary only; the page leaves it out to stay the same on every run.
+        digest: hash of its output.
         counts: what went in and came out, such as ``in`` and ``out``.
         losses: reason to number lost.
         outputs: where its output lies.
     """
 
     name: str
-    key: str
-    state: str
-    seconds: float | None
+    digest: str
     counts: Mapping[str, int]
     losses: Mapping[str, int]
     outputs: str
@@ -38,6 +34,8 @@ class StageRecord:
 @dataclass(frozen=True)
 class ReportInputs:
     """Everything the report shows; the page is a function of it alone.
+
+    It tells neither times nor what a rerun found finished, so that the same run gives the same page.
 
     Attributes:
         title: heading of the page.
@@ -63,8 +61,6 @@ class ReportInputs:
         notes: sentences for the reader.
         maps: other maps' ``location``, drawn beside the published one in the scatter figures.
         published_map: the name under which the scores hold the product; the first map when absent there.
-        timings: seconds per stage name; only when given does the page show time and whether a stage was reused,
-            both of which differ between a first run and a rerun of the same thing.
     """
 
     title: str
@@ -88,7 +84,6 @@ class ReportInputs:
     notes: Sequence[str] = ()
     maps: Mapping[str, xr.Dataset] = field(default_factory=dict)
     published_map: str | None = None
-    timings: Mapping[str, float] | None = None
 
     @property
     def published_name(self) -> str:

@@ -77,7 +77,7 @@ def _quality_facts(product: xr.Dataset, mapped: npt.NDArray[np.bool_]) -> list[t
     return [(label, count_text(int((mapped & (quality == QUALITY[flag])).sum()))) for flag, label in labels.items()]
 
 
-def ledger(stages: Sequence[StageRecord], timings: Mapping[str, float] | None) -> list[dict[str, Any]]:
+def ledger(stages: Sequence[StageRecord]) -> list[dict[str, Any]]:
     """Return one row per stage: what went in, what came out, other counts, and each loss with its reason."""
     return [
         {
@@ -87,7 +87,6 @@ def ledger(stages: Sequence[StageRecord], timings: Mapping[str, float] | None) -
             "other": [_counted(key, n) for key, n in stage.counts.items() if _direction(key) == ""],
             "losses": [(reason.replace("_", " "), n) for reason, n in stage.losses.items()],
             "lost": sum(stage.losses.values()),
-            "seconds": None if timings is None else timings.get(stage.name),
         }
         for stage in stages
     ]

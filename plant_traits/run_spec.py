@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,26 @@ class RunSpec:
         """A readable name of the run: profile, region, grid and month."""
         region = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
         return f"{self.profile.id}-{region}-{self.grid}-{self.month}"
+
+    @property
+    def lineage(self) -> str:
+        """A name for all runs that read the same occurrences for the same region, whatever the month and grid."""
+        told = {
+            "occurrences": [x.model_dump(mode="json") for x in self.profile.inputs.occurrences],
+            "world": None if self.profile.inputs.world is None else self.profile.inputs.world.model_dump(mode="json"),
+            "data": None if self.data_root is None else str(self.data_root),
+            "region": list(self.region.bbox),
+        }
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{self.profile.id}-{digest}"
+
+    @property
+    def cited(self) -> list[dict[str, object]]:
+        """The catalogue's entries of every source the run reads, as JSON: licences, citations, layers."""
+        inputs = self.profile.inputs
+        files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
+        ids = dict.fromkeys([*(x.source for x in files), *(x.source for x in inputs.rasters), "natural-earth"])
+        return [self.catalog.source(source).model_dump(mode="json") for source in ids]
 
     @property
     def parameters(self) -> dict[str, object]:

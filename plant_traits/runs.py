@@ -15,7 +15,7 @@ from plant_traits.workspace import Workspace
 
 
 def record_run(workspace: Workspace, spec: RunSpec, stages: Mapping[str, Artifact]) -> None:
-    """Write ``runs/<name>.json``: the run's words and the artifact of each stage."""
+    """Write ``runs/<lineage>/<month>/<name>.json``: the run's words and the artifact of each stage."""
     content = {
         "profile": spec.profile.id,
         "month": str(spec.month),
@@ -23,22 +23,37 @@ def record_run(workspace: Workspace, spec: RunSpec, stages: Mapping[str, Artifac
         "grid": str(spec.grid),
         "stages": {name: {"step": x.step, "key": x.key, "digest": x.digest} for name, x in stages.items()},
     }
-    workspace.write_bytes(json.dumps(content, indent=1).encode(), "runs", f"{spec.name}.json")
+    place = ("runs", spec.lineage, str(spec.month), f"{spec.name}.json")
+    workspace.write_bytes(json.dumps(content, indent=1).encode(), *place)
 
 
-def find_stage(workspace: Workspace, run_name: str, stage: str) -> Artifact | None:
-    """Return a stage's artifact of a recorded run, or None where there is no such run or the artifact is gone."""
-    content = workspace.read_bytes("runs", f"{run_name}.json")
-    if content is None:
+def previous_observations(workspace: Workspace, spec: RunSpec) -> Artifact | None:
+    """Return the observations of the latest earlier month that runs of the same lineage have recorded.
+
+    Runs of one lineage read the same occurrence sources in the same folder for the same region, whatever their grid, so
+    that one ledger follows them from month to month and over months that were skipped.
+
+    Returns:
+        The artifact, or None where no earlier month is recorded.
+
+    Raises:
+        WorkspaceError: the month is recorded, but its observations have been removed.
+    """
+    months = sorted(x.rpartition("/")[2] for x in workspace.list("runs", spec.lineage))
+    earlier = [month for month in months if month < str(spec.month)]
+    if not earlier:
         return None
-    entry = json.loads(content)["stages"].get(stage)
-    return None if entry is None else StepStore(workspace).find(entry["step"], entry["key"])
-
-
-def previous_ledger(workspace: Workspace, spec: RunSpec) -> Artifact | None:
-    """Return the observations artifact of the same run one month earlier, where it has been made."""
-    name = spec.name.removesuffix(str(spec.month)) + str(spec.month.previous)
-    return find_stage(workspace, name, "observations")
+    (address, *_) = sorted(workspace.list("runs", spec.lineage, earlier[-1]))
+    name = address.rpartition("/")[2]
+    content = json.loads(workspace.read_bytes("runs", spec.lineage, earlier[-1], name) or b"{}")
+    entry = content["stages"]["observations"]
+    found = StepStore(workspace).find(entry["step"], entry["key"])
+    if found is None:
+        raise WorkspaceError(
+            f"the ledger of {earlier[-1]} is recorded in {address}, but steps/{entry['step']}/{entry['key']} is gone "
+            f"or damaged: run the refresh of {earlier[-1]} again, or remove {address} to begin a new ledger"
+        )
+    return found
 
 
 def point_release(workspace: Workspace, spec: RunSpec, release: Artifact) -> str:

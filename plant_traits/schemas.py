@@ -36,6 +36,9 @@ OBSERVATION = _schema(
     snapshot="string",  # month the record was seen in
 )
 
+# What a shard keeps of an observation: not its flags and month, which change while the record stays the same.
+SHARD_ROW = pa.schema([field for field in OBSERVATION if field.name not in {"flags", "snapshot"}])
+
 LEDGER = _schema(
     observation_id="string", first_snapshot="string", last_snapshot="string", content_hash="string", state="string"
 )

@@ -180,7 +180,12 @@ class StepStore:
                 target = aside / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.workspace.filesystem.get_file(f"{address}/{relative}", str(target))
-            aside.rename(local)
+            try:
+                aside.rename(local)
+            except OSError:
+                if not local.is_dir():
+                    raise
+                shutil.rmtree(aside)  # another process was first, with the same bytes
         return local
 
     def _commit(self, aside: Path, artifact: Artifact) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import secrets
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -39,16 +40,14 @@ class Workspace:
 
         Args:
             root: local path or fsspec URL, such as ``s3://bucket/plant-traits``.
-            scratch: local folder for work in progress; ``<root>/scratch`` by default, needed for a remote root.
+            scratch: local folder in which ``plant-traits-scratch`` is made for work in progress, on the disk of a local
+                root; ``<root>/scratch`` by default, needed for a remote root.
         """
         filesystem, path = fsspec.core.url_to_fs(str(root))
         local = isinstance(filesystem, LocalFileSystem)
-        if scratch is None:
-            if not local:
-                raise WorkspaceError(
-                    f"workspace {root} is remote: name a local folder for work in progress with --scratch"
-                )
-            scratch = Path(path) / "scratch"
+        if scratch is None and not local:
+            raise WorkspaceError(f"workspace {root} is remote: name a local folder for work in progress with --scratch")
+        scratch = Path(path) / "scratch" if scratch is None else scratch / "plant-traits-scratch"
         probe = f"{path.rstrip('/')}/.probe-{uuid.uuid4().hex}"
         try:
             filesystem.makedirs(path, exist_ok=True)
@@ -57,11 +56,17 @@ class Workspace:
             if filesystem.cat_file(probe) != b"plant-traits":
                 raise WorkspaceError(f"workspace {root} does not give back what is written to it")
             filesystem.rm_file(probe)
+            one_disk = not local or Path(path).stat().st_dev == scratch.stat().st_dev
         except OSError as error:
             raise WorkspaceError(
                 f"workspace {root} cannot be written: {error}. Expected a folder or object store with read and write "
                 "access; choose another with --workspace"
             ) from error
+        if not one_disk:
+            raise WorkspaceError(
+                f"scratch folder {scratch} is on another disk than workspace {root}: finished work is renamed into "
+                "a local workspace, not copied; choose a scratch folder on its disk, or leave --scratch out"
+            )
         return cls(path.rstrip("/"), scratch, filesystem)
 
     @property
@@ -74,12 +79,13 @@ class Workspace:
         """Hold the workspace for one run and clear what killed runs left in scratch.
 
         The lock is the operating system's and goes with the process, however it ends. A remote root has no such lock:
-        there the scheduler's concurrency limit keeps runs apart.
+        there the scheduler's concurrency limit keeps runs apart, and the lock only guards scratch.
 
         Raises:
             WorkspaceError: another run holds the workspace.
         """
-        with (self.scratch / ".lock").open("w", encoding="utf-8") as lock:
+        place = Path(self.root) if self.is_local else self.scratch
+        with (place / ".lock").open("w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -91,9 +97,29 @@ class Workspace:
                     shutil.rmtree(leftover, ignore_errors=True)
             yield
 
+    def secret(self, name: str) -> str:
+        """Return a random secret of this workspace, made at the first call and kept from then on.
+
+        It lies in ``secrets/``, readable by its owner alone where the root is local.
+        """
+        found = self.read_bytes("secrets", name)
+        if found is None:
+            self.write_bytes(secrets.token_hex(32).encode(), "secrets", name)
+            if self.is_local:
+                Path(self.address("secrets", name)).chmod(0o600)
+            found = self.read_bytes("secrets", name)
+        return (found or b"").decode()
+
     def address(self, *parts: str) -> str:
         """Return the address of something inside the root."""
         return "/".join([self.root, *parts])
+
+    def list(self, *parts: str) -> list[str]:
+        """Return the addresses directly inside a folder of the root; none where it does not exist."""
+        try:
+            return [str(x) for x in self.filesystem.ls(self.address(*parts), detail=False)]
+        except FileNotFoundError:
+            return []
 
     def read_bytes(self, *parts: str) -> bytes | None:
         """Return the content of a file inside the root, or None where it does not exist."""

@@ -31,8 +31,7 @@ logger = logging.getLogger("plant_traits.run")
 
 Progress = Callable[[int, int], None]
 
-# Enough for virtual observers; an installation that maps people's records sets its own.
-DEFAULT_SALT = "plant-traits"
+VIRTUAL_SALT = "virtual observers"
 DATA_VARIABLES = ("PLANT_TRAITS_REAL_DATA", "PLANT_TRAITS_MIRROR")
 
 
@@ -161,8 +160,13 @@ def open_run(words: RunWords) -> Iterator[RunContext]:
     spec = replace(words, month=words.month or _scheduled_month()).resolve()
     workspace = words.open_workspace()
     with workspace.exclusive():
-        salt = os.environ.get("PLANT_TRAITS_OBSERVER_SALT", DEFAULT_SALT)
+        salt = os.environ.get("PLANT_TRAITS_OBSERVER_SALT") or _observer_salt(spec, workspace)
         yield RunContext(spec, workspace, resolve_device(spec.profile.device), salt)
+
+
+def _observer_salt(spec: RunSpec, workspace: Workspace) -> str:
+    """Return the public salt for virtual observers, the workspace's own secret for people."""
+    return VIRTUAL_SALT if spec.profile.inputs.world is not None else workspace.secret("observer-salt")
 
 
 def _scheduled_month() -> str | None:

@@ -22,7 +22,8 @@ from plant_traits.steps import Artifact
 from tasks.context import RunContext
 from tasks.sources import read_inputs
 
-CODE_MODULES = ("maps.stages.release", "plant_traits.stages.training", "plant_traits.stages.prediction")
+# Everything that took part in the maps, for their provenance.
+RUN_CODE = "flows.refresh"
 
 
 @task(name="reduce moments", cache_policy=NO_CACHE)
@@ -69,7 +70,7 @@ def lay_out_maps(run: RunContext, inputs: Artifact, estimates: Artifact, land: A
     provenance = {
         "configuration": json.dumps(run.spec.parameters, sort_keys=True),
         "inputs": inputs.digest,
-        "code_version": code_version(*CODE_MODULES),
+        "code_version": code_version(RUN_CODE),
         "model_id": str(model.summary["model_id"]),
         "license": "see the sources in the report",
     }
@@ -123,7 +124,7 @@ def compare(
 def release(run: RunContext, stages: Mapping[str, Artifact]) -> str:
     """Gather maps, scores, report and checksums, point the release at them and return its address."""
     outputs = [StageOutput(name, artifact) for name, artifact in stages.items()]
-    code = code_version(*CODE_MODULES)
+    code = code_version(RUN_CODE)
     made = run.step(
         "release",
         "release",
@@ -137,11 +138,16 @@ def release(run: RunContext, stages: Mapping[str, Artifact]) -> str:
             training=stages["model"].summary["metrics"],
             code=code,
         ),
-        parameters={"run": run.spec.parameters, "code": code},
+        parameters={
+            "run": run.spec.parameters,
+            "sources": run.spec.cited,
+            "code": code,
+            "summaries": {name: artifact.summary for name, artifact in stages.items()},
+        },
         inputs={name: artifact.digest for name, artifact in stages.items()},
     )
-    address = point_release(run.workspace, run.spec, made)
     record_run(run.workspace, run.spec, {**stages, "release": made})
+    address = point_release(run.workspace, run.spec, made)
     if TaskRunContext.get() is not None:
         summary = (run.store.fetch(made) / SUMMARY).read_text(encoding="utf-8")
         create_markdown_artifact(key="refresh-summary", markdown=summary, description=run.spec.name)

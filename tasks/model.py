@@ -112,6 +112,7 @@ def train_heads(
         ),
         parameters={
             "settings": settings.model_dump(mode="json"),
+            "device": run.device,
             "traits": run.spec.trait_parameters,
             "layers": describe_layers(rasters),
         },

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from plant_traits.code_version import code_version
-from plant_traits.runs import previous_ledger
+from plant_traits.runs import previous_observations
 from plant_traits.stages import shards
 from plant_traits.stages.observations import build_observations
 from plant_traits.stages.taxa import summarise_taxa
@@ -35,7 +35,7 @@ def summarise_traits(run: RunContext, world: Artifact | None, inputs: Artifact) 
 def clean_observations(run: RunContext, world: Artifact | None, inputs: Artifact, taxa: Artifact) -> Artifact:
     """Read, clean and key all occurrences, and enter them in the ledger."""
     listed = read_inputs(run, inputs)
-    before = previous_ledger(run.workspace, run.spec)
+    before = previous_observations(run.workspace, run.spec)
     digests = {"occurrences": listed.digest("occurrences"), "taxa": taxa.digest}
     return run.step(
         "observations",

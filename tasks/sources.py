@@ -20,11 +20,16 @@ def simulate_world(run: RunContext) -> Artifact | None:
     if settings is None:
         return None
     workers = run.spec.profile.workers
+    sources = {item.source: run.spec.catalog.source(item.source) for item in run.spec.profile.inputs.rasters}
     return run.step(
         "virtual world",
         "world",
-        partial(simulate, settings=settings, traits=run.spec.traits, workers=workers),
-        parameters={"world": settings.model_dump(mode="json"), "traits": run.spec.trait_parameters},
+        partial(simulate, settings=settings, traits=run.spec.traits, sources=sources, workers=workers),
+        parameters={
+            "world": settings.model_dump(mode="json"),
+            "traits": run.spec.trait_parameters,
+            "sources": {name: source.model_dump(mode="json") for name, source in sources.items()},
+        },
         with_progress=True,
     )
 

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from data_catalog import Catalog, load_catalog
+from flows.environment import prepare_environment
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Before any test module imports a library that would write to the home folder.
+prepare_environment(str(REPOSITORY / ".pytest_cache"))
 
 
 @pytest.fixture(scope="session")

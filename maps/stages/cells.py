@@ -10,7 +10,7 @@ import pandas as pd
 from maps.estimators import estimate
 from maps.moments import count_losses, merge, reduce_predictions
 from plant_traits.grid import Grid
-from plant_traits.schemas import ESTIMATE, MOMENTS, OBSERVATION, PREDICTION, read_table, write_table
+from plant_traits.schemas import ESTIMATE, MOMENTS, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.steps import Summary
 
 EVIDENCE = ("photo", "record")
@@ -28,7 +28,7 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
     Returns:
         Counts of predictions, of rows of moments and of predictions lost, by reason.
     """
-    observations = read_table(shard / "observations.parquet", OBSERVATION)
+    observations = read_table(shard / "observations.parquet", SHARD_ROW)
     predicted = read_table(predictions / "predictions.parquet", PREDICTION)
     moments = reduce_predictions(predicted, observations, Grid.parse(grid))
     write_table(moments, destination / "moments.parquet", MOMENTS)

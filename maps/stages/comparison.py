@@ -181,6 +181,8 @@ def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[
             raise InputError(
                 f"no plot reader is called {item.reader!r}; known: splotopen-tables. Correct `reader` in the profile"
             )
+        if PLOTS in references or spec.profile.inputs.gridded_plots is not None:
+            raise InputError("the profile names several sets of plots; name one, so that the scores have one reference")
         plots = read_plots(root / item.path, spec.traits)
         lost |= {f"plot {reason}": n for reason, n in plots.rejected.items()}
         references[PLOTS] = plot_means(plots.plots, spec.traits, spec.grid)

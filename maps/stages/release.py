@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_catalog import Source
 from maps.markdown_summary import summary_markdown
 from maps.report import write_report
 from maps.report_inputs import ReportInputs, StageRecord
@@ -96,7 +95,7 @@ def write_release(
             "checksums": "SHA256SUMS",
         },
         simulated=spec.profile.inputs.world is not None,
-        notes=_notes(spec),
+        notes=_notes(spec, stages),
         maps={name: x for name, x in compared.items() if name in beside},
         published_map=PUBLISHED,
     )
@@ -115,32 +114,20 @@ def _record(stage: StageOutput) -> StageRecord:
     }
     return StageRecord(
         name=stage.name,
-        key=stage.artifact.digest,
-        state="computed",
-        seconds=None,
+        digest=stage.artifact.digest,
         counts=counts,
         losses=summary.get("lost", {}),
         outputs=f"steps/{stage.artifact.step}",
     )
 
 
-def _citations(spec: RunSpec) -> list[dict[str, str | None]]:
+def _citations(spec: RunSpec) -> list[dict[str, object]]:
+    named = ("title", "licence", "doi", "citation")
+    cited = [{name: source[name] for name in named} for source in spec.cited]
     inputs = spec.profile.inputs
-    files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
-    ids = [*(x.source for x in files), *(x.source for x in inputs.rasters)]
-    sources: list[Source] = [spec.catalog.source(x) for x in dict.fromkeys([*ids, "natural-earth"])]
-    cited = [{"title": x.title, "licence": x.licence, "doi": x.doi, "citation": x.citation} for x in sources]
     products = [x.product for x in (*inputs.products, inputs.gridded_plots) if x is not None]
-    for product in (spec.catalog.product(x) for x in products):
-        cited.append(
-            {
-                "title": product.title,
-                "licence": product.licence,
-                "doi": product.doi,
-                "citation": product.citation,
-            }
-        )
-    return cited
+    entries = (spec.catalog.product(x).model_dump(mode="json") for x in products)
+    return cited + [{name: product[name] for name in named} for product in entries]
 
 
 def _versions(code: str) -> dict[str, str]:
@@ -148,7 +135,7 @@ def _versions(code: str) -> dict[str, str]:
     return {"plant-traits": metadata.version("plant-traits"), "code": code, **libraries}
 
 
-def _notes(spec: RunSpec) -> list[str]:
+def _notes(spec: RunSpec, stages: Sequence[StageOutput]) -> list[str]:
     notes = [
         "Intervals of single cells are not calibrated against independent plots yet; the coverage table, where there "
         "is one, says how they fare."
@@ -158,4 +145,13 @@ def _notes(spec: RunSpec) -> list[str]:
             "Plots of the virtual world hold the true in-situ values of their plants with a small error of "
             "measurement, where real plot means are made of species' values."
         )
+    for stage in stages:
+        flagged = stage.artifact.summary.get("flagged", {})
+        if flagged:
+            told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in flagged.items())
+            notes.append(f"Kept, but flagged ({stage.name}): {told}.")
+        untested = stage.artifact.summary.get("not tested", [])
+        if untested:
+            names = ", ".join(name.replace("_", " ") for name in untested)
+            notes.append(f"Tests that were not made for want of reference places ({stage.name}): {names}.")
     return notes

@@ -11,6 +11,8 @@ from typing import Any
 import dask
 from dask.distributed import Client, LocalCluster, as_completed
 
+from plant_traits.code_version import OUR_PACKAGES, code_version
+from plant_traits.errors import WorkspaceError
 from plant_traits.steps import Artifact, StepStore, Summary, step_key
 from plant_traits.workspace import Workspace
 
@@ -62,7 +64,17 @@ class ShardJob:
         return {role: artifact.digest for role, artifact in self.inputs.items()}
 
     def run(self, workspace: Workspace) -> Artifact:
-        """Return the step's output, computing it in this process where it does not exist."""
+        """Return the step's output, computing it in this process where it does not exist.
+
+        Raises:
+            WorkspaceError: this process has other code than the one that planned the job.
+        """
+        module = self.function.__module__
+        if module.partition(".")[0] in OUR_PACKAGES and code_version(module) != self.code:
+            raise WorkspaceError(
+                f"job {self.step!r} was planned with code {self.code}, this worker has {code_version(module)}: "
+                "install the same version and libraries on the workers and where the flow runs"
+            )
         store = StepStore(workspace)
 
         def compute(destination: Path) -> Summary:

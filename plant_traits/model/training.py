@@ -101,10 +101,11 @@ def train(
     """Train an ensemble and calibrate it on held-out spatial blocks.
 
     Every member sees the same features from its own initialisation, order and dropout; it keeps the epoch with the
-    lowest negative log-likelihood on the held-out blocks. With ``settings.refit`` the members are then trained afresh
-    on all records, the held-out ones included, for as many epochs; scores and variance factors stay those of the first
-    round, which never saw those blocks. On a processor the same input gives the same weights to the
-    bit for a fixed number of threads.
+    lowest negative log-likelihood on half of the held-out blocks. The other half, which neither training nor stopping
+    has seen, gives scores and variance factors. With ``settings.refit`` the members are then trained afresh on all
+    records, the held-out ones included, for as many epochs: scores and variance factors stay those of the first round,
+    so they describe networks trained on fewer records. On a processor the same input gives the same weights to the bit
+    for a fixed number of threads.
 
     Args:
         training: the records; those without any input or any label are left out and counted in the metrics.
@@ -140,7 +141,8 @@ def train(
             f"training: expected at least 2 usable records outside the held-out blocks, found {int((~held).sum())} of "
             f"{counts}; check that species have traits and that places have covariates"
         )
-    fitting, testing = chosen.rows(~held), chosen.rows(held)
+    stopping, testing = (chosen.rows(part) for part in _halves(held, chosen, settings))
+    fitting = chosen.rows(~held)
     known = np.asarray(~np.isnan(fitting.centres()).all(axis=0))
     if not known.all():
         unknown = [trait.id for trait, is_known in zip(traits, known, strict=True) if not is_known]
@@ -149,20 +151,40 @@ def train(
             "trait, or leave it out of the profile's traits"
         )
     with _deterministic(threads, device):
-        model, epochs = _fit(fitting, testing, traits, settings, encoder_identity, progress, device, None)
+        model, epochs = _fit(fitting, stopping, traits, settings, encoder_identity, progress, device, None)
         drawn = testing.labels(settings.seed, _HELD_OUT_EPOCH)
         model = calibrate(model, testing.image_features, testing.covariates, drawn)
         scores = evaluate(model, testing.image_features, testing.covariates, testing.centres(), drawn)
         if settings.refit and held.any():
-            refitted, _ = _fit(chosen, testing, traits, settings, encoder_identity, progress, device, epochs)
+            refitted, _ = _fit(chosen, stopping, traits, settings, encoder_identity, progress, device, epochs)
             model = replace(refitted, variance_factor=model.variance_factor)
-    counts |= {"records_fitted": int((~held).sum()), "records_held_out": int(held.sum())}
+    counts |= {
+        "records_fitted": int((~held).sum()),
+        "records_stopping": len(stopping.latitude),
+        "records_scored": len(testing.latitude),
+    }
     return replace(model, metrics={"counts": counts, "best_epochs": epochs, "held_out": scores})
+
+
+def _halves(held: BoolArray, chosen: TrainingSet, settings: ModelSettings) -> tuple[BoolArray, BoolArray]:
+    """Divide the held-out blocks into those that stop the training and those that score and calibrate it.
+
+    Where all held-out records lie in the blocks of one half, both halves are all of them.
+    """
+    half = held & held_out_rows(
+        chosen.latitude,
+        chosen.longitude,
+        block_degrees=settings.validation_block_degrees,
+        share=0.5,
+        seed=settings.seed + 1_000_003,
+    )
+    rest = held & ~half
+    return (half, rest) if half.any() and rest.any() else (held, held)
 
 
 def _fit(
     fitting: TrainingSet,
-    testing: TrainingSet,
+    stopping: TrainingSet,
     traits: Sequence[Trait],
     settings: ModelSettings,
     encoder_identity: str,
@@ -184,7 +206,7 @@ def _fit(
         dropout=settings.dropout,
     )
     data = _Data.build(fitting, image_scaling, place_scaling, target, weight, device)
-    checks = _Data.build(testing, image_scaling, place_scaling, target, _weights(testing, settings), device)
+    checks = _Data.build(stopping, image_scaling, place_scaling, target, _weights(stopping, settings), device)
     laplace = torch.tensor([trait.likelihood == "laplace" for trait in traits], device=device)
     members = [
         _train_member(member, config, data, checks, laplace, settings, progress, epochs[member] if epochs else None)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from plant_traits.errors import InputError, PhotoError, TableError
 from plant_traits.grid import Grid
 from plant_traits.observations.ledger import CONTENT
-from plant_traits.schemas import OBSERVATION, PHOTO, read_table, write_table
+from plant_traits.schemas import PHOTO, SHARD_ROW, read_table, write_table
 from plant_traits.sources.photos import PhotoReader
 from plant_traits.sources.stable_hash import row_hashes, table_hash
 
@@ -36,7 +36,7 @@ class Shard:
     Attributes:
         tile: south-west corner of its 10-degree tile, such as ``N40W130``.
         name: hash of its rows' content, 32 hexadecimal digits. Month and flags, which change without the content, are
-            no part of it: the stored ones are those of the month when the shard was first made.
+            no part of a shard.
         size: number of rows.
         photos: number of distinct photos.
     """
@@ -53,7 +53,7 @@ class StoredShard:
 
     Attributes:
         path: the shard's folder.
-        observations: columns ``OBSERVATION``.
+        observations: columns ``SHARD_ROW``.
     """
 
     path: Path
@@ -88,7 +88,7 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
     So the order of the rows does not matter, and a new or retracted row touches one shard, not all that follow.
 
     Args:
-        observations: columns ``OBSERVATION``, one row per observation and photo.
+        observations: columns ``SHARD_ROW``, one row per observation and photo.
         size: most rows of a shard, at least 1.
 
     Returns:
@@ -101,7 +101,7 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
     """
     if size < 1:
         raise InputError(f"a shard needs a size of at least 1, found {size}")
-    missing = [name for name in OBSERVATION.names if name not in observations.columns]
+    missing = [name for name in SHARD_ROW.names if name not in observations.columns]
     if missing:
         raise TableError(f"observations: columns {missing} are missing; found {list(observations.columns)}")
     if observations.duplicated(["observation_id", "photo_id"]).any():
@@ -122,7 +122,7 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
         for first, last in _divide(places, int(start), int(stop), size):
             own = rows.iloc[first:last].sort_values(["observation_id", "photo_id"], ignore_index=True)
             shard = Shard(tile, table_hash(content[first:last]), len(own), int(own["photo_id"].nunique()))
-            result.append((shard, own[OBSERVATION.names]))
+            result.append((shard, own[SHARD_ROW.names]))
     return sorted(result, key=lambda pair: (pair[0].tile, pair[0].name))
 
 
@@ -139,7 +139,7 @@ def write_shard(rows: pd.DataFrame, photos: Sequence[PhotoReader], destination: 
     saying why. Photos are stored as they are: whether they can be decoded is the model's to see.
 
     Args:
-        rows: the shard's rows, columns ``OBSERVATION``.
+        rows: the shard's rows, columns ``SHARD_ROW``.
         photos: open photo readers, the preferred first.
         destination: the shard's folder, made where absent.
 
@@ -147,7 +147,7 @@ def write_shard(rows: pd.DataFrame, photos: Sequence[PhotoReader], destination: 
         Number of photos by status: ok, missing, unreadable, too_large.
     """
     destination.mkdir(parents=True, exist_ok=True)
-    write_table(rows, destination / OBSERVATIONS_FILE, OBSERVATION)
+    write_table(rows, destination / OBSERVATIONS_FILE, SHARD_ROW)
     ids = sorted(rows["photo_id"].dropna().unique())
     counts: Counter[str] = Counter()
     # Photos are compressed already.
@@ -165,7 +165,7 @@ def read_shard(path: Path) -> StoredShard:
     Raises:
         TableError: the observations' file is not there or not what it should be.
     """
-    return StoredShard(path, read_table(path / OBSERVATIONS_FILE, OBSERVATION))
+    return StoredShard(path, read_table(path / OBSERVATIONS_FILE, SHARD_ROW))
 
 
 def _divide(places: npt.NDArray[np.uint64], start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:

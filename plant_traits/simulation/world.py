@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from data_catalog import Trait, WorldSettings, load_catalog
+from data_catalog import Source, Trait, WorldSettings, load_catalog
 from plant_traits.simulation.dirt import plant_dirt
 from plant_traits.simulation.flora import Flora, build_flora
 from plant_traits.simulation.geography import build_cities
@@ -44,6 +44,7 @@ def build_world(
     traits: Sequence[Trait],
     destination: Path,
     *,
+    sources: Mapping[str, Source] | None = None,
     workers: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, int]:
@@ -57,6 +58,7 @@ def build_world(
         settings: seed and sizes.
         traits: the traits its plants have.
         destination: an empty folder.
+        sources: the catalogue's sources, which say how rasters are stored; the built-in ones by default.
         workers: processes that draw photos.
         progress: called with (part, finished, total).
 
@@ -72,7 +74,7 @@ def build_world(
     cities = build_cities(stream(seed, "cities"), max(20, settings.observers))
     observers = build_observers(seed, cities, settings.observers)
     sightings = plant_dirt(seed, draw_sightings(settings, planet, flora, cities, observers, models), flora)
-    sources = load_catalog().sources
+    sources = load_catalog().sources if sources is None else sources
     counts = {
         "records": len(sightings.records),
         "photos": len(sightings.photos),

@@ -71,7 +71,9 @@ def listing(profile: Profile, catalog: Catalog, root: Path) -> list[dict[str, An
             "reader": reader,
             "source": source,
             "path": path.relative_to(root).as_posix(),
-            "files": [[x.relative_to(root).as_posix(), x.stat().st_size, x.stat().st_mtime_ns] for x in _files(path)],
+            "files": [
+                [x.relative_to(root).as_posix(), x.stat().st_size, x.stat().st_mtime_ns] for x in _files(path, reader)
+            ],
         }
         for role, reader, source, path in _declared(profile, catalog, root)
     ]
@@ -130,7 +132,9 @@ def _one(root: Path, folder: str, file: str) -> Path:
     return path
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, reader: str) -> list[Path]:
+    """Return every file that reading the path reads."""
     if path.is_dir():
-        return sorted(x for x in path.rglob("*") if x.is_file())
+        table = [path.with_name(f"{path.name}.csv")] if reader == "folder" else []  # says which file is which photo
+        return [*sorted(x for x in path.rglob("*") if x.is_file()), *(x for x in table if x.is_file())]
     return [path, *([path.with_suffix(".gri")] if path.suffix == ".grd" else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
 import zlib
@@ -84,7 +85,7 @@ class BucketZip:
             raise PhotoError("too_large", f"photo {photo_id} has {member.file_size} bytes, over {PHOTO_LIMIT_BYTES}")
         try:
             data = self._archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError) as error:
             raise PhotoError("unreadable", f"photo {photo_id} of {self._path.name}: {error}") from error
         if not data:
             raise PhotoError("unreadable", f"photo {photo_id} of {self._path.name} is empty")

@@ -24,7 +24,7 @@ from plant_traits.covariates.land import land_fraction
 from plant_traits.covariates.layers import CheckedRaster, open_layer
 from plant_traits.grid import Grid
 from plant_traits.regions import Region
-from plant_traits.schemas import OBSERVATION, read_table
+from plant_traits.schemas import SHARD_ROW, read_table
 from plant_traits.steps import Summary
 
 LAND = "land_fraction"
@@ -101,7 +101,7 @@ def sample_shard(
         InputError: a raster is missing or contradicts the catalogue.
     """
     layers, opened = _opened(json.dumps(rasters), tuple(folders), inputs)
-    places = read_table(shard / "observations.parquet", OBSERVATION, ["latitude", "longitude"])
+    places = read_table(shard / "observations.parquet", SHARD_ROW, ["latitude", "longitude"])
     sampled = pd.DataFrame(sample_opened(opened, places["latitude"], places["longitude"]), index=places.index)
     matrix, names = model_matrix(sampled, layers)
     np.savez(destination / "points.npz", matrix=matrix, names=np.array(names))

@@ -11,6 +11,7 @@ import torch
 from plant_traits.errors import ModelError
 from plant_traits.model.encoders import Encoder, load_encoder
 from plant_traits.model.features import encode_photos, write_features
+from plant_traits.observations.shards import read_shard
 from plant_traits.schemas import PHOTO, read_table
 from plant_traits.steps import Summary
 
@@ -44,13 +45,15 @@ def encode_shard(
     """
     model = _encoder(encoder, location, device)
     _check_identity(model, identity)
-    photos = read_table(shard / "photos.parquet", PHOTO)
-    features = encode_photos(photos["photo_id"].tolist(), photos["image"].tolist(), model)
+    ids = read_table(shard / "photos.parquet", PHOTO, ["photo_id"])["photo_id"].tolist()
+    batches = read_shard(shard).photo_batches()  # a few megabytes at a time, however large the shard
+    images = (image for batch in batches for image in batch["image"])
+    features = encode_photos(ids, images, model)
     write_features(features, destination / FEATURES)
     reasons = Counter(features.status)
     usable = reasons.pop("ok", 0)
     return {
-        "in": {"photos": len(photos)},
+        "in": {"photos": len(ids)},
         "out": {"photos encoded": usable},
         "lost": {f"photo {reason}": n for reason, n in sorted(reasons.items())},
     }

@@ -17,7 +17,7 @@ from plant_traits.model.checkpoint import load_model
 from plant_traits.model.features import read_features
 from plant_traits.model.prediction import Prediction, predict
 from plant_traits.model.trained_model import TrainedModel
-from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, PREDICTION, read_table, write_table
+from plant_traits.schemas import LAND_PREDICTION, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.stages.covariates import LAND, read_points
 from plant_traits.stages.photos import FEATURES
 from plant_traits.steps import Summary
@@ -53,7 +53,7 @@ def predict_shard(
         ModelError: the model does not fit the features or covariates.
     """
     trained = _model(model)
-    rows = read_table(shard / "observations.parquet", OBSERVATION, ["observation_id", "photo_id"])
+    rows = read_table(shard / "observations.parquet", SHARD_ROW, ["observation_id", "photo_id"])
     matrix, names = read_points(points)
     if names != trained.covariate_names:
         raise ModelError(f"the model reads covariates {trained.covariate_names}, the shard holds {names}; train again")

@@ -16,7 +16,7 @@ from plant_traits.errors import InputError
 from plant_traits.grid import Grid
 from plant_traits.model.checkpoint import save_model
 from plant_traits.model.training import TrainingSet, train
-from plant_traits.schemas import MEASUREMENT, OBSERVATION, SPECIES_TRAIT, read_table
+from plant_traits.schemas import MEASUREMENT, SHARD_ROW, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
 from plant_traits.stages.prediction import features_of
 from plant_traits.steps import Summary
@@ -164,7 +164,7 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
     columns = ["species", "genus", "family", "growth_form", "latitude", "longitude", "photo_id"]
     parts = []
     for folders in shards:
-        table = read_table(folders.shard / "observations.parquet", OBSERVATION, columns)
+        table = read_table(folders.shard / "observations.parquet", SHARD_ROW, columns)
         image = features_of(folders.features, table["photo_id"])
         covariates, _ = read_points(folders.points)
         parts.append(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)))

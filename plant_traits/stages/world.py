@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from data_catalog import Trait, WorldSettings
+from data_catalog import Source, Trait, WorldSettings
 from plant_traits.simulation.world import build_world
 from plant_traits.steps import Summary
 
@@ -15,11 +15,17 @@ def simulate(
     *,
     settings: WorldSettings,
     traits: Sequence[Trait],
+    sources: Mapping[str, Source],
     workers: int,
     progress: Callable[[int, int], None],
 ) -> Summary:
     """Build the world; see ``plant_traits.simulation.world.build_world`` for what lies in the folder."""
     counts = build_world(
-        settings, traits, destination, workers=workers, progress=lambda _, finished, total: progress(finished, total)
+        settings,
+        traits,
+        destination,
+        sources=sources,
+        workers=workers,
+        progress=lambda _, finished, total: progress(finished, total),
     )
     return {"out": counts}

@@ -98,9 +98,9 @@ def inputs() -> ReportInputs:
         coverage=pd.DataFrame({"trait": "height", "level": [0.5, 0.9], "coverage": [0.4812, 0.8765], "n": 812}),
         references={"truth": truth},
         stages=(
-            StageRecord("harvest", "a" * 64, "computed", 12.25, {"records_in": 6432, "records_out": 6120},
+            StageRecord("harvest", "a" * 64, {"records_in": 6432, "records_out": 6120},
                         {"duplicate_record": 202, HOSTILE: 110}, "observations/"),
-            StageRecord("predict", "b" * 64, "reused", None, {"in": 6120, "out": 6000, "shards": 13},
+            StageRecord("predict", "b" * 64, {"in": 6120, "out": 6000, "shards": 13},
                         {"corrupt": 117, "missing": 3}, "predictions/"),
         ),
         inputs=({"name": "gbif.zip", "source": "gbif", "bytes": 123456, "sha256": "0123456789abcdef" * 4},),
@@ -212,16 +212,9 @@ def test_every_trait_has_its_maps_and_scatter(page: str, inputs: ReportInputs) -
     assert len(Collector(page).sources) == 5 * (3 + 1) + 1  # and the reliability plot
 
 
-def test_the_page_is_the_same_on_a_second_run_that_reused_everything(inputs: ReportInputs, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_page(inputs: ReportInputs, tmp_path: Path) -> None:
     small = replace(inputs, traits=inputs.traits[:1])
-    again = replace(small, stages=[replace(stage, seconds=99.0, state="reused") for stage in inputs.stages])
-    assert page_of(again, tmp_path) == page_of(small, tmp_path)
-
-
-def test_timings_show_only_when_asked_for(inputs: ReportInputs, page: str, tmp_path: Path) -> None:
-    small = replace(inputs, traits=inputs.traits[:1], references={})
-    assert "12.5 s<small>computed" in page_of(replace(small, timings={"harvest": 12.5}), tmp_path)
-    assert " s<small>computed" not in page
+    assert page_of(small, tmp_path) == page_of(replace(small), tmp_path)
 
 
 def test_a_real_run_carries_no_banner(inputs: ReportInputs, tmp_path: Path) -> None:
@@ -282,13 +275,13 @@ def test_a_difference_is_clear_only_when_its_interval_leaves_out_zero(inputs: Re
     assert [row["distinct"] for row in difference_rows(inputs)] == [True, False]
 
 
-def test_the_summary_tells_scores_counts_and_times(inputs: ReportInputs) -> None:
+def test_the_summary_tells_scores_and_counts(inputs: ReportInputs) -> None:
     text = summary_markdown(inputs)
     assert "| Plant height | truth | 0.61 | 0.55–0.67 | −0.12 | 0.11 | 1,357 |" in text
-    assert "| predict | 6,120 | 6,000, 13 shards | 120 (corrupt 117, missing 3) | reused | – |" in text
+    assert "| predict | 6,120 | 6,000, 13 shards | 120 (corrupt 117, missing 3) |" in text
     assert "- Zarr: `product.zarr`" in text
     assert "simulated data" in text
-    assert all(line.count("|") in (0, 7, 8) for line in re.sub(r"\\\|", "", text).splitlines())
+    assert all(line.count("|") in (0, 5, 8) for line in re.sub(r"\\\|", "", text).splitlines())
 
 
 def test_profiles_flatten_to_paths() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from flows.environment import prepare_environment
 from plant_traits.steps import Artifact
 
 
@@ -39,8 +38,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    prepare_environment(str(tmp_path_factory.mktemp("prefect")))
+def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):

@@ -80,7 +80,7 @@ def test_every_record_is_accounted_for(model: TrainedModel) -> None:
     assert counts["records"] == 600
     assert counts["records_without_label"] == 20
     assert counts["records_without_input"] == 10
-    assert counts["records_fitted"] + counts["records_held_out"] == 570
+    assert counts["records_fitted"] + counts["records_stopping"] + counts["records_scored"] == 570
 
 
 def test_same_seed_same_weights_to_the_bit(training: TrainingSet, model: TrainedModel) -> None:
@@ -97,7 +97,9 @@ def test_variance_factors_calibrate_the_held_out_blocks(training: TrainingSet, m
     held = held_out_rows(training.latitude, training.longitude, block_degrees=10, share=0.3, seed=1)
     held &= ~np.isnan(training.label_median).all(axis=1)
     held[590:] = False  # no input
-    testing = training.rows(held)
+    half = held_out_rows(training.latitude, training.longitude, block_degrees=10, share=0.5, seed=1_000_004)
+    assert (held & half).any()  # stopped the training
+    testing = training.rows(held & ~half)
     found = predict(model, testing.image_features, testing.covariates)
     labels = testing.labels(1, 2**31)
     variance = found.variance_aleatoric.astype(float) + found.variance_epistemic

@@ -60,7 +60,7 @@ def test_occurrences(tiny_world: Path, truth: pd.DataFrame) -> None:
     assert np.abs(fine["longitude"] - fine["true_longitude"]).max() < 1e-5
     assert raw["observed_on"].notna().all()
     assert (raw["observed_on"].dt.year == raw["year"]).all()
-    assert raw["degree_of_establishment"].dropna().unique().tolist() == ["captive"]
+    assert raw["degree_of_establishment"].dropna().unique().tolist() == ["cultivated"]
     assert set(raw["dataset_key"]) == {"50c9509d-22c7-4a22-a47d-8c48425ef4a7", "7a3679ef-5582-4aaa-81f0-8c2545cafc81"}
 
 

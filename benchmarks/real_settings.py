@@ -21,9 +21,7 @@ from data_catalog import load_catalog
 VARIANTS: dict[str, dict[str, object]] = {
     "seed 1, as in the profile": {},
     "seed 2": {"seed": 2},
-    "seed 3": {"seed": 3},
     "with occurrences": {"train_on_records": True},
-    "balanced over growth forms": {"growth_form_balance": 1.0},
 }
 
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from plant_traits.errors import WorkspaceError
 from plant_traits.workspace import Workspace
 
@@ -122,7 +124,9 @@ class StepStore:
         aside = self.workspace.scratch / f"{step}-{key}-{uuid.uuid4().hex[:8]}"
         try:
             aside.mkdir(parents=True)
-            summary = compute(aside) or {}
+            # Sums of floats depend on how a BLAS divides them among threads, which differs from run to run.
+            with threadpool_limits(1, user_api="blas"):
+                summary = compute(aside) or {}
             artifact = Artifact(step, key, *_fingerprint(aside), summary)
             self._commit(aside, artifact)
         except OSError as error:

@@ -117,8 +117,9 @@ class TraitModel:
     def community(self, planet: Planet, flora: Flora) -> FloatArray:
         """Return the true community mean of every half-degree cell, (360, 720), NaN where nothing grows."""
         out = np.full(planet.land.size, np.nan)
-        mean = flora.share @ self.species_mean.astype(np.float32)
-        plasticity = flora.share @ self.plasticity.astype(np.float32)
+        share = flora.share.astype(np.float64)
+        mean = share @ self.species_mean
+        plasticity = share @ self.plasticity
         cells = flora.cells
         out[cells] = mean + self.environment.ravel()[cells] * plasticity + self.hidden.ravel()[cells]
         return np.asarray(np.clip(out, *self.bounds).reshape(planet.land.shape))

@@ -86,7 +86,8 @@ def write_grid(values: FloatArray, path: Path) -> None:
     """Write a global (n, 2n) field as a float32 GeoTIFF, EPSG:4326, no data as the smallest float, as is usual."""
     lowest = -3.3999999521443642e38
     step = 180 / values.shape[0]
-    stored = np.where(np.isfinite(values), values, lowest).astype(np.float32)
+    # Six decimals: what is finer is noise of summation and would differ between machines.
+    stored = np.where(np.isfinite(values), np.round(values, 6), lowest).astype(np.float32)
     _write(path, stored, Affine(step, 0, -180, 0, -step, 90), "EPSG:4326", nodata=lowest, scaling=None)
 
 

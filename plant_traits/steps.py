@@ -214,7 +214,7 @@ class StepStore:
             "files": {path: asdict(record) for path, record in artifact.files.items()},
             "summary": artifact.summary,
         }
-        content = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        content = json.dumps(manifest, indent=1).encode()  # in the order told, so that a reused summary reads the same
         workspace.write_bytes(content, "steps", artifact.step, f"{artifact.key}.json")
 
     def _is_whole(self, artifact: Artifact) -> bool:

@@ -143,7 +143,7 @@ def _client(cluster: ClusterSpec, workspace: Workspace) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port of this machine, seen from nowhere else
             local_directory=str(workspace.scratch / "dask"),
             silence_logs="ERROR",
             resources={"GPU": 1} if cluster.gpu else None,

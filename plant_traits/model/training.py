@@ -14,12 +14,12 @@ from torch import Tensor
 
 from data_catalog import ModelSettings, Trait
 from plant_traits.errors import ModelError
-from plant_traits.model.labels import draw_labels
 from plant_traits.model.losses import masked_nll
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.sampling import held_out_rows, sampling_weights
 from plant_traits.model.standardisation import Standardisation, fit_standardisation
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
+from plant_traits.model.training_set import TrainingSet
 from plant_traits.model.validation import calibrate, evaluate
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,65 +27,6 @@ BoolArray = npt.NDArray[np.bool_]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 _HELD_OUT_EPOCH = 2**31  # labels of the held-out rows are drawn once, from a stream no training epoch uses
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a model is trained on: n records of a photo, a place or both, with t traits in working space.
-
-    Attributes:
-        image_features: (n, d) float32, a row with NaN where there is no usable photo; None in a run without photos.
-        covariates: (n, c), NaN where missing.
-        covariate_names: the c names, in order.
-        latitude: (n,) degrees north, NaN where unknown.
-        longitude: (n,) degrees east, NaN where unknown.
-        measured: (n, t) values measured on the plant itself, NaN where not.
-        label_median: (n, t) median of the trait within the species, NaN where unknown.
-        label_sd: (n, t) its standard deviation within the species.
-        label_low: (n, t) lower bound of the species' values.
-        label_high: (n, t) upper bound.
-        growth_form: (n,) ``tree``, ``shrub``, ``herb`` or None.
-    """
-
-    image_features: npt.NDArray[np.float32] | None
-    covariates: npt.NDArray[np.floating]
-    covariate_names: tuple[str, ...]
-    latitude: FloatArray
-    longitude: FloatArray
-    measured: FloatArray
-    label_median: FloatArray
-    label_sd: FloatArray
-    label_low: FloatArray
-    label_high: FloatArray
-    growth_form: Sequence[str | None]
-
-    def labels(self, seed: int, epoch: int) -> FloatArray:
-        """Return the labels of an epoch, (n, t)."""
-        bounds = (self.label_median, self.label_sd, self.label_low, self.label_high)
-        return draw_labels(*bounds, self.measured, seed=seed, epoch=epoch)
-
-    def centres(self) -> FloatArray:
-        """Return the measurement, else the species median, (n, t)."""
-        return np.where(np.isnan(self.measured), self.label_median, self.measured)
-
-    def rows(self, chosen: BoolArray) -> TrainingSet:
-        """Return the chosen records."""
-        arrays = (
-            "covariates",
-            "latitude",
-            "longitude",
-            "measured",
-            "label_median",
-            "label_sd",
-            "label_low",
-            "label_high",
-        )
-        return replace(
-            self,
-            image_features=None if self.image_features is None else self.image_features[chosen],
-            growth_form=[form for form, keep in zip(self.growth_form, chosen, strict=True) if keep],
-            **{name: getattr(self, name)[chosen] for name in arrays},
-        )
 
 
 def train(
@@ -119,8 +60,8 @@ def train(
     Raises:
         ModelError: the arrays do not fit together, too few records are usable, or a trait has no label at all.
     """
-    _check(training, traits)
-    has_image, has_place = _inputs(training)
+    training.check(traits)
+    has_image, has_place = training.present()
     labelled = ~np.isnan(training.centres()).all(axis=1)
     usable = (has_image | has_place) & labelled
     counts = {
@@ -194,11 +135,11 @@ def _fit(
 ) -> tuple[TrainedModel, list[int]]:
     """Fit scalings and members; stop by the held-out rows, or after a given number of epochs per member."""
     weight = _weights(fitting, settings)
-    image_scaling = fit_standardisation(_features(fitting))
+    image_scaling = fit_standardisation(fitting.features())
     place_scaling = fit_standardisation(fitting.covariates)
     target = fit_standardisation(fitting.centres(), weight)
     config = NetworkConfig(
-        image_dimension=_features(fitting).shape[1],
+        image_dimension=fitting.features().shape[1],
         covariates=fitting.covariates.shape[1],
         traits=len(traits),
         hidden=settings.hidden,
@@ -251,11 +192,11 @@ class _Data:
         weight: FloatArray,
         device: str,
     ) -> _Data:
-        has_image, has_place = _inputs(source)
+        has_image, has_place = source.present()
         return cls(
             source,
             target,
-            torch.from_numpy(np.nan_to_num(image.apply(_features(source)), nan=0.0)).to(device),
+            torch.from_numpy(np.nan_to_num(image.apply(source.features()), nan=0.0)).to(device),
             torch.from_numpy(place.apply(source.covariates)).to(device),
             torch.from_numpy(has_image).to(device),
             torch.from_numpy(has_place).to(device),
@@ -348,23 +289,6 @@ def _held_out_loss(network: TraitNetwork, checks: _Data, laplace: Tensor, seed: 
     return float(np.mean(losses))
 
 
-def _features(training: TrainingSet) -> npt.NDArray[np.float32]:
-    if training.image_features is None:
-        return np.empty((len(training.latitude), 0), dtype=np.float32)
-    return training.image_features
-
-
-def _inputs(training: TrainingSet) -> tuple[BoolArray, BoolArray]:
-    features, places = _features(training), training.covariates
-    has_image: BoolArray = np.zeros(len(places), dtype=bool)
-    has_place: BoolArray = np.zeros(len(places), dtype=bool)
-    if features.shape[1]:
-        has_image = np.asarray(~np.isnan(features).any(axis=1))
-    if places.shape[1]:
-        has_place = ~np.isnan(places).all(axis=1)
-    return has_image, has_place
-
-
 def _weights(training: TrainingSet, settings: ModelSettings) -> FloatArray:
     return sampling_weights(
         training.latitude,
@@ -373,24 +297,6 @@ def _weights(training: TrainingSet, settings: ModelSettings) -> FloatArray:
         growth_form_balance=settings.growth_form_balance,
         place_balance=settings.place_balance,
     )
-
-
-def _check(training: TrainingSet, traits: Sequence[Trait]) -> None:
-    n, t = len(training.latitude), len(traits)
-    expected: dict[str, tuple[int, ...]] = {
-        "longitude": (n,),
-        "covariates": (n, len(training.covariate_names)),
-        **dict.fromkeys(("measured", "label_median", "label_sd", "label_low", "label_high"), (n, t)),
-    }
-    for name, shape in expected.items():
-        found = getattr(training, name).shape
-        if found != shape:
-            raise ModelError(f"training set: expected {name} of shape {shape}, found {found}; align the arrays by row")
-    if len(_features(training)) != n or len(training.growth_form) != n:
-        raise ModelError(
-            f"training set: expected {n} rows of image_features and growth_form, found "
-            f"{len(_features(training))} and {len(training.growth_form)}; align the arrays by row"
-        )
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from plant_traits.covariates.cube import LayerFolder, model_matrix, sample_covar
 from plant_traits.errors import InputError
 from plant_traits.grid import Grid
 from plant_traits.model.checkpoint import save_model
-from plant_traits.model.training import TrainingSet, train
+from plant_traits.model.training import train
+from plant_traits.model.training_set import TrainingSet
 from plant_traits.schemas import MEASUREMENT, SHARD_ROW, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
 from plant_traits.stages.prediction import features_of

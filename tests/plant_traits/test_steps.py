@@ -38,7 +38,7 @@ class Recorder:
         self.calls += 1
         (folder / "deep").mkdir()
         (folder / "deep" / "file.txt").write_text(self.content)
-        return {"rows": 1}
+        return {"rows": 1, "columns": 2}
 
 
 def test_second_run_finds_the_first(store: StepStore) -> None:
@@ -48,7 +48,7 @@ def test_second_run_finds_the_first(store: StepStore) -> None:
     assert work.calls == 1
     assert (first.reused, second.reused) == (False, True)
     assert first == second
-    assert second.summary == {"rows": 1}
+    assert list(second.summary.items()) == [("rows", 1), ("columns", 2)]  # in the order told
     assert (store.fetch(second) / "deep" / "file.txt").read_text() == "hello"
 
 
@@ -77,7 +77,7 @@ def test_failed_step_leaves_nothing(store: StepStore) -> None:
         store.run("step", fail, code="1")
     assert store.find("step", step_key("step", parameters={}, inputs={}, code="1")) is None
     assert not [x for x in store.workspace.scratch.iterdir() if x.is_dir()]
-    assert store.run("step", Recorder(), code="1").summary == {"rows": 1}
+    assert store.run("step", Recorder(), code="1").summary == {"rows": 1, "columns": 2}
 
 
 def test_full_disk_is_a_clear_error(store: StepStore) -> None:

@@ -17,7 +17,8 @@ from plant_traits.model.checkpoint import load_model, save_model
 from plant_traits.model.prediction import predict
 from plant_traits.model.sampling import held_out_rows, sampling_weights
 from plant_traits.model.trained_model import TrainedModel
-from plant_traits.model.training import TrainingSet, train
+from plant_traits.model.training import train
+from plant_traits.model.training_set import TrainingSet
 
 TRAITS = tuple(
     Trait(id=f"trait{i}", name="t", definition="d", unit="m", valid_range=(0.01, 100.0), likelihood=likelihood)

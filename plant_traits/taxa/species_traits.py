@@ -54,24 +54,6 @@ def measurements(records: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-def with_families(records: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
-    """Fill the families that trait records lack from the genera of another table.
-
-    Args:
-        records: trait records.
-        named: any table with ``genus`` and ``family``, such as observations; the family most often given with a genus
-            counts.
-
-    Returns:
-        The records with ``family`` filled where its genus is known.
-    """
-    pairs = pd.concat([records[["genus", "family"]], named[["genus", "family"]]], ignore_index=True).dropna()
-    counts = pairs.value_counts(["genus", "family"]).rename("n").reset_index()
-    first = counts.sort_values(["genus", "n", "family"], ascending=[True, False, True]).drop_duplicates("genus")
-    family_of = dict(zip(first["genus"], first["family"], strict=True))
-    return records.assign(family=records["family"].fillna(records["genus"].map(family_of)).astype("str"))
-
-
 def _summarise_trait(records: pd.DataFrame, trait: Trait) -> pd.DataFrame:
     rows = pd.DataFrame(
         {

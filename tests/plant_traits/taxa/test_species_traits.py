@@ -14,7 +14,7 @@ from plant_traits.schemas import MEASUREMENT, SPECIES_TRAIT
 from plant_traits.sources.trait_tables import read_traits
 from plant_traits.taxa.growth_forms import growth_form_of, growth_forms
 from plant_traits.taxa.labels import labels_for
-from plant_traits.taxa.species_traits import measurements, summarise, with_families
+from plant_traits.taxa.species_traits import measurements, summarise
 
 
 @pytest.fixture
@@ -142,12 +142,6 @@ def test_measurements_are_the_records_with_coordinates(sla: Trait) -> None:
     assert found["measurement_id"].tolist() == ["t:0:sla"]
     assert found["value"].tolist() == pytest.approx([math.e])
     pa.Table.from_pandas(found, schema=MEASUREMENT, preserve_index=False)
-
-
-def test_families_come_from_the_genus() -> None:
-    frame = records(("Aa one", None, 1.0), ("Bb one", "Own", 1.0))  # type: ignore[arg-type]
-    named = pd.DataFrame({"genus": ["Aa", "Aa", "Aa", "Bb"], "family": ["X", "Y", "Y", "Other"]})
-    assert with_families(frame, named)["family"].tolist() == ["Y", "Own"]
 
 
 @pytest.mark.real

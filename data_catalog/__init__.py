@@ -2,6 +2,8 @@
 
 from data_catalog.loading import Catalog, CatalogError, load_catalog
 from data_catalog.models import (
+    Acquisition,
+    HostLimits,
     MapProduct,
     ModelSettings,
     ProductLayer,
@@ -14,8 +16,10 @@ from data_catalog.models import (
 )
 
 __all__ = [
+    "Acquisition",
     "Catalog",
     "CatalogError",
+    "HostLimits",
     "MapProduct",
     "ModelSettings",
     "ProductLayer",

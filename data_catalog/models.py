@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 Space = Literal["natural", "ln", "log10"]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.\-]*$")]
@@ -59,8 +59,23 @@ class RasterLayer(Entry):
     log: bool = Field(default=False, description="the model reads ln(1 + value) of this layer")
 
 
+class HostLimits(Entry):
+    """A host that a source may be fetched from, and how much may be asked of it.
+
+    The limits are the service's own where it states them, else what good manners suggest; they hold for one workspace,
+    over all of its processes and over restarts.
+    """
+
+    host: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.\-]*[a-z0-9])?$")]
+    requests_per_minute: float = Field(gt=0)
+    requests_per_day: int | None = Field(default=None, ge=1)
+    bytes_per_hour: int | None = Field(default=None, ge=1)
+    bytes_per_day: int | None = Field(default=None, ge=1)
+    connections: int = Field(default=1, ge=1, le=64)
+
+
 class Source(Entry):
-    """A provider of data: what it is, under which licence, and how to cite it."""
+    """A provider of data: what it is, from which hosts it comes, under which licence, and how to cite it."""
 
     id: Identifier
     title: str
@@ -70,6 +85,7 @@ class Source(Entry):
     doi: str | None = None
     citation: str
     notes: str | None = None
+    hosts: tuple[HostLimits, ...] = ()
     layers: tuple[RasterLayer, ...] = ()
 
     def layer(self, layer_id: str) -> RasterLayer:
@@ -161,11 +177,25 @@ class ProductInput(Entry):
     path: str
 
 
+class Acquisition(Entry):
+    """One source that a run fetches before it reads: which plug-in does it, and where its files go.
+
+    ``into`` is a folder of the mirror; ``{month}`` and ``{region}`` in it (as in the paths of inputs) are the run's.
+    ``settings`` are the plug-in's own, checked by it.
+    """
+
+    plugin: Identifier
+    source: Identifier
+    into: str
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Inputs(Entry):
-    """What a run reads, relative to ``root``; a virtual world makes its own root."""
+    """What a run reads, relative to ``root``: a folder of real files, or the mirror that acquisitions fill."""
 
     root: str | None = None
     world: WorldSettings | None = None
+    acquire: tuple[Acquisition, ...] = ()
     occurrences: tuple[InputFile, ...] = ()
     photos: tuple[InputFile, ...] = ()
     traits: tuple[InputFile, ...] = ()

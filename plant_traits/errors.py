@@ -27,6 +27,21 @@ class RasterError(InputError):
     """A raster contradicts the catalogue: CRS, extent, scale, offset or nodata."""
 
 
+class WebError(InputError):
+    """A request to a server failed for good, or was not made.
+
+    Attributes:
+        reason: short, stable word for the run report: ``gone``, ``forbidden``, ``refused_address``, ``too_large``,
+            ``over_budget``, ``unavailable``, ``incomplete`` or ``unexpected_answer``.
+        status: the server's HTTP status, where it answered.
+    """
+
+    def __init__(self, reason: str, detail: str, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.status = status
+
+
 class PhotoError(PlantTraitsError):
     """One photo cannot be used; it costs that photo, counted with its reason.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plant_traits.errors import TableError
 
 RAW_OCCURRENCE = pa.schema(
     [
@@ -79,6 +84,45 @@ def concatenated(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     joined = pd.concat(frames, ignore_index=True)
     joined.attrs[_REJECTED] = dict(counts)
     return joined
+
+
+def write_raw_occurrences(frames: Iterable[pd.DataFrame], path: Path) -> dict[str, int]:
+    """Write raw occurrence frames into one Parquet file, one after the other; their ``rejected_rows`` go with it.
+
+    Args:
+        frames: what ``raw_occurrences`` builds, each small enough for memory.
+        path: the file.
+
+    Returns:
+        ``rows``, and ``rejected: <reason>`` for each reason.
+    """
+    rows = 0
+    rejected: Counter[str] = Counter()
+    with pq.ParquetWriter(path, RAW_OCCURRENCE, compression="zstd") as writer:
+        for frame in frames:
+            rows += len(frame)
+            rejected.update(rejected_rows(frame))
+            writer.write_table(pa.Table.from_pandas(frame, schema=RAW_OCCURRENCE, preserve_index=False))
+        writer.add_key_value_metadata({_REJECTED: json.dumps(dict(sorted(rejected.items())))})
+    return {"rows": rows, **{f"rejected: {reason}": n for reason, n in sorted(rejected.items())}}
+
+
+def read_raw_occurrences(path: Path) -> pd.DataFrame:
+    """Read a file that ``write_raw_occurrences`` wrote, whole.
+
+    Raises:
+        TableError: it is not such a file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.schema_arrow.remove_metadata() != RAW_OCCURRENCE:
+                raise TableError(f"{path}: expected the columns of raw occurrences, found {file.schema_arrow.names}")
+            frame: pd.DataFrame = file.read().to_pandas()
+            metadata = file.metadata.metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: not a readable table of raw occurrences ({error}); acquire it again") from error
+    columns = {name: frame[name] for name in RAW_OCCURRENCE.names}
+    return raw_occurrences(columns, len(frame), json.loads(metadata.get(_REJECTED.encode(), b"{}")))
 
 
 def _repeat(values: object, n: int) -> pd.Series:

@@ -10,7 +10,8 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from data_catalog.models import Entry, MapProduct, Profile, RegionEntry, Source, Trait
+from data_catalog.models import Entry, HostLimits, MapProduct, RegionEntry, Source, Trait
+from data_catalog.profile import Profile
 
 BUILT_IN = Path(__file__).parent
 
@@ -74,6 +75,11 @@ class Catalog:
                 if try_id in owners:
                     problems.append(f"TRY trait {try_id} belongs to both {owners[try_id]!r} and {trait.id!r}")
                 owners[try_id] = trait.id
+        limits: dict[str, HostLimits] = {}
+        for source in self.sources.values():
+            for host in source.hosts:
+                if limits.setdefault(host.host, host) != host:
+                    problems.append(f"source {source.id!r} states other limits for {host.host} than another source")
         for profile in self.profiles.values():
             problems += [f"profile {profile.id!r}: {problem}" for problem in self._profile_problems(profile)]
         return problems
@@ -84,7 +90,8 @@ class Catalog:
             problems.append(f"unknown region {profile.region!r}")
         inputs = profile.inputs
         files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
-        problems += [f"unknown source {item.source!r}" for item in files if item.source not in self.sources]
+        named = [*(item.source for item in files), *(item.source for item in inputs.acquire)]
+        problems += [f"unknown source {source!r}" for source in named if source not in self.sources]
         for raster in inputs.rasters:
             if raster.source not in self.sources:
                 problems.append(f"unknown source {raster.source!r}")

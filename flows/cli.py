@@ -1,9 +1,10 @@
-"""The command line: ``plant-traits demo``, ``refresh`` and ``catalog``."""
+"""The command line: ``plant-traits demo``, ``refresh``, ``acquire`` and ``catalog``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,42 +34,61 @@ Overlay = Annotated[
     list[Path] | None, typer.Option("--catalog", help="Folder whose entries are laid over the built-in catalogue.")
 ]
 WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
+ProfileOption = Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")]
+MonthOption = Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")]
+RegionOption = Annotated[str | None, typer.Option(help="Region name, or west,south,east,north.")]
+ScratchOption = Annotated[Path | None, typer.Option(help="Local folder for work in progress.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of real files, or the mirror; else PLANT_TRAITS_REAL_DATA or PLANT_TRAITS_MIRROR."),
+]
+FaultsOption = Annotated[
+    float | None, typer.Option(help="Share of requests that the virtual world's stand-in services spoil.")
+]
 
 
 @app.command()
 def refresh(
-    profile: Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")],
-    month: Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")] = None,
-    region: Annotated[str | None, typer.Option(help="Region name, or west,south,east,north.")] = None,
+    profile: ProfileOption,
+    month: MonthOption = None,
+    region: RegionOption = None,
     grid: Annotated[str | None, typer.Option(help="Grid of the maps, such as 1deg or 0.5deg.")] = None,
     workspace: WorkspaceOption = "workspace",
-    scratch: Annotated[Path | None, typer.Option(help="Local folder for work in progress.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of real files; else PLANT_TRAITS_REAL_DATA or PLANT_TRAITS_MIRROR.")
-    ] = None,
+    scratch: ScratchOption = None,
+    data: DataOption = None,
     catalog: Overlay = None,
+    faults: FaultsOption = None,
     dask_address: Annotated[str | None, typer.Option(help="An existing Dask scheduler; else a local cluster.")] = None,
 ) -> None:
     """Refresh the maps of one month and region; what is unchanged is not computed again."""
-    _run(
-        {
-            "profile": profile,
-            "month": month,
-            "region": region,
-            "grid": grid,
-            "workspace": workspace,
-            "scratch": None if scratch is None else str(scratch),
-            "data": None if data is None else str(data),
-            "catalog": [str(folder) for folder in catalog or ()],
-            "dask_address": dask_address,
-        }
-    )
+    told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
+    _run("refresh", {**told, "grid": grid, "dask_address": dask_address})
+
+
+@app.command()
+def acquire(
+    profile: ProfileOption,
+    month: MonthOption = None,
+    region: RegionOption = None,
+    workspace: WorkspaceOption = "workspace",
+    scratch: ScratchOption = None,
+    data: DataOption = None,
+    catalog: Overlay = None,
+    faults: FaultsOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be asked of whom; ask nothing.")] = False,
+) -> None:
+    """Fetch what a refresh of one month and region needs into the mirror; what is there is not asked for again."""
+    told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
+    if plan:
+        _show_plan(told)
+    else:
+        _run("acquire", told)
 
 
 @app.command()
 def demo(workspace: WorkspaceOption = "workspace") -> None:
     """Map the embedded virtual world: the whole pipeline, offline, in a few minutes."""
-    _run({"profile": "demo", "workspace": workspace})
+    _run("refresh", {"profile": "demo", "workspace": workspace})
 
 
 @catalog_app.command("list")
@@ -107,30 +127,77 @@ def check(catalog: Overlay = None) -> None:
     typer.echo(f"The catalogue holds: {counts}.")
 
 
-def _run(words: Mapping[str, Any]) -> None:
+def _told(
+    profile: str,
+    month: str | None,
+    region: str | None,
+    workspace: str,
+    scratch: Path | None,
+    data: Path | None,
+    catalog: list[Path] | None,
+    faults: float | None,
+) -> dict[str, Any]:
+    """Gather the words that every run takes."""
+    return {
+        "profile": profile,
+        "month": month,
+        "region": region,
+        "workspace": workspace,
+        "scratch": None if scratch is None else str(scratch),
+        "data": None if data is None else str(data),
+        "catalog": [str(folder) for folder in catalog or ()],
+        "faults": faults,
+    }
+
+
+def _run(flow: str, words: Mapping[str, Any]) -> None:
     try:
         # Wrong words and an unusable workspace are told at once, before anything is imported that writes there.
         scratch = words.get("scratch")
         Workspace.open(words["workspace"], None if scratch is None else Path(scratch))
         prepare_environment(words["workspace"])
-        _refresh(words, Console())
+        _run_flow(flow, words, Console())
     except (PlantTraitsError, CatalogError) as error:
         raise _failure(str(error)) from error
 
 
-def _refresh(words: Mapping[str, Any], console: Console) -> None:
+def _run_flow(name: str, words: Mapping[str, Any], console: Console) -> None:
     # Prefect and matplotlib read their settings when they are imported.
-    from flows.display import TerminalDisplay  # noqa: PLC0415
-    from flows.refresh import refresh as flow  # noqa: PLC0415
+    from flows.display import TerminalDisplay, mirror_lines, release_lines  # noqa: PLC0415
     from tasks.context import RunWords, showing  # noqa: PLC0415
 
+    flow = getattr(import_module(f"flows.{name}"), name)
     display = TerminalDisplay(console)
-    name = RunWords(**{**words, "catalog": tuple(words.get("catalog", ()))}).resolve().name
+    run = RunWords(**{**words, "catalog": tuple(words.get("catalog", ()))}).resolve().name
     if "PREFECT_API_URL" not in os.environ:
         console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
     with showing(display), display.live():
         address = flow(**words)
-    display.close(name, str(address))
+    display.close(run, release_lines(str(address)) if name == "refresh" else mirror_lines(str(address)))
+
+
+def _show_plan(words: Mapping[str, Any]) -> None:
+    """Print what each acquisition would ask, and how long its hosts' limits make that last at least."""
+    prepare_environment(words["workspace"])
+    from plant_traits.stages.acquisition import plan_acquisitions  # noqa: PLC0415
+    from tasks.context import RunWords  # noqa: PLC0415
+
+    try:
+        spec = RunWords(**{**words, "catalog": tuple(words["catalog"])}).resolve()
+        planned = plan_acquisitions(spec, spec.data_root or Path(words["workspace"]) / "mirror")
+    except (PlantTraitsError, CatalogError) as error:
+        raise _failure(str(error)) from error
+    table = Table("source", "plug-in", "into", "requests", "bytes", box=None)
+    for entry in planned:
+        counts = ["?" if n is None else f"{n:,}" for n in (entry.plan.requests, entry.plan.bytes)]
+        table.add_row(entry.item.source, entry.item.plugin, entry.item.into, *counts)
+    console = Console()
+    console.print(table)
+    limits = Table("host", "requests a minute", "requests a day", "GB an hour", "GB a day", box=None)
+    for host in spec.hosts.values():
+        budget = [f"{x / 1e9:g}" if x else "-" for x in (host.bytes_per_hour, host.bytes_per_day)]
+        limits.add_row(host.host, f"{host.requests_per_minute:g}", str(host.requests_per_day or "-"), *budget)
+    console.print(limits)
 
 
 def _catalog(overlays: list[Path] | None) -> Catalog:

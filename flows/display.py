@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,20 +69,34 @@ class TerminalDisplay:
         line.add_row(title, state, f"{escape(made)}{aside}")
         self.console.print(line, highlight=False)
 
-    def close(self, name: str, address: str) -> None:
+    def close(self, name: str, lines: Sequence[str]) -> None:
         """Say what was made, where it lies and what to do next."""
-        where = Path(address)
-        lines = [
-            f"{len(self.computed)} stages computed, {len(self.reused)} unchanged.",
-            "",
-            f"report     {where / 'report.html'}",
-            f"Zarr       {where / 'maps.zarr'}",
-            f"GeoTIFFs   {where / 'geotiff'}",
-            f"scores     {where / 'scores.csv'}",
-            "",
-            "Next: open the report in a browser, or in Python:",
-            f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
-        ]
         self.console.print()
         self.console.print(f"[bold green]{name}[/]", highlight=False)
-        self.console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
+        told = [f"{len(self.computed)} stages computed, {len(self.reused)} unchanged.", "", *lines]
+        self.console.print("\n".join(told), highlight=False, soft_wrap=True, markup=False)
+
+
+def release_lines(address: str) -> list[str]:
+    """Say what lies in a release."""
+    where = Path(address)
+    return [
+        f"report     {where / 'report.html'}",
+        f"Zarr       {where / 'maps.zarr'}",
+        f"GeoTIFFs   {where / 'geotiff'}",
+        f"scores     {where / 'scores.csv'}",
+        f"citation   {where / 'citation'}",
+        "",
+        "Next: open the report in a browser, or in Python:",
+        f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
+    ]
+
+
+def mirror_lines(address: str) -> list[str]:
+    """Say what lies in a mirror."""
+    return [
+        f"mirror     {address}",
+        "Each source's folder holds acquired.json: what was asked, what came, its DOI and citation.",
+        "",
+        "Next: `plant-traits refresh` with the same words finds it all there.",
+    ]

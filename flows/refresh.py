@@ -15,7 +15,7 @@ from tasks.model import (
     train_heads,
 )
 from tasks.observations import clean_observations, cut_shards, summarise_traits
-from tasks.sources import acquire, simulate_world
+from tasks.sources import acquire, fetch_photos, simulate_world
 
 
 @flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
@@ -28,6 +28,7 @@ def refresh(
     scratch: str | None = None,
     data: str | None = None,
     catalog: list[str] | None = None,
+    faults: float | None = None,
     dask_address: str | None = None,
 ) -> str:
     """Refresh the trait maps of one month and region.
@@ -39,8 +40,9 @@ def refresh(
         grid: such as 1deg.
         workspace: folder or fsspec URL that holds everything the run keeps.
         scratch: local folder for work in progress; inside a local workspace by default.
-        data: folder of real files, for profiles that read them.
+        data: folder of real files, or the mirror that fetched files go to.
         catalog: folders whose entries are laid over the built-in catalogue.
+        faults: share of requests that the stand-in services of a virtual world spoil.
         dask_address: an existing Dask scheduler; a local cluster by default.
 
     Returns:
@@ -55,6 +57,7 @@ def refresh(
         scratch=scratch,
         data=data,
         catalog=tuple(catalog or ()),
+        faults=faults,
         dask_address=dask_address,
     )
     with open_run(words) as run:
@@ -63,7 +66,8 @@ def refresh(
         taxa = summarise_traits(run, world, inputs)
         observations = clean_observations(run, world, inputs, taxa)
         covariates = bring_to_grid(run, world, inputs)
-        shards = cut_shards(run, world, inputs, observations)
+        photos = fetch_photos(run, world, observations)
+        shards = cut_shards(run, world, inputs, observations, photos)
         points = sample_at_records(run, world, inputs, shards)
         features = encode_photos(run, shards)
         model = train_heads(run, world, inputs, shards, features, points, taxa)
@@ -80,6 +84,7 @@ def refresh(
                 "inputs": inputs,
                 "species traits": taxa,
                 "observations": observations,
+                "photos": photos,
                 "covariates": covariates,
                 "shards": shards,
                 "point covariates": points,

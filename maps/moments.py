@@ -47,7 +47,7 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
     reason = _loss_reasons(predictions, places, at)
     kept = np.flatnonzero(reason == _USED)
     used, at = predictions.iloc[kept], at[kept]
-    evidence = np.where(used["modalities"].str.contains("image", regex=False).to_numpy(dtype=bool), "photo", "record")
+    evidence = _evidence(used)
     _refuse_repeated(used, at, evidence)
 
     y = used["mean"].to_numpy(dtype=np.float64)
@@ -76,6 +76,13 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
     trait, of_evidence = _Names.of(used["trait"]), _Names.of(pd.Series(evidence, dtype="str"))
     keys = (cell_of_place[at], species.codes[at], observer.codes[at], trait.codes, of_evidence.codes)
     return _sum_by_key(keys, (species, observer, trait, of_evidence), terms)
+
+
+def used_predictions(predictions: pd.DataFrame, observations: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Return for each prediction the evidence under which it enters the moments, or an empty text where it does not."""
+    places, at = _join(predictions, observations)
+    used = _loss_reasons(predictions, places, at) == _USED
+    return np.where(used, _evidence(predictions), "")
 
 
 def count_losses(predictions: pd.DataFrame, observations: pd.DataFrame) -> Mapping[str, int]:
@@ -114,6 +121,11 @@ def merge(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     names = tuple(_Names.of(rows[key]) for key in KEYS[1:])
     cell = rows["cell"].to_numpy(dtype=np.int64)
     return _sum_by_key((cell, *(name.codes for name in names)), names, rows[["n", *SUMS]])
+
+
+def _evidence(predictions: pd.DataFrame) -> npt.NDArray[np.object_]:
+    seen = predictions["modalities"].str.contains("image", regex=False, na=False).to_numpy(dtype=bool)
+    return np.where(seen, "photo", "record").astype(object)
 
 
 class _Names:
@@ -190,7 +202,7 @@ def _loss_reasons(predictions: pd.DataFrame, places: pd.DataFrame, at: IntArray)
     return reason
 
 
-def _refuse_repeated(used: pd.DataFrame, at: IntArray, evidence: npt.NDArray[np.str_]) -> None:
+def _refuse_repeated(used: pd.DataFrame, at: IntArray, evidence: npt.NDArray[np.object_]) -> None:
     parts: list[FloatArray | IntArray] = [at, pd.factorize(used["photo_id"])[0], pd.factorize(used["trait"])[0]]
     key = np.zeros(len(used), dtype=np.int64)
     for part in (*parts, (evidence == "photo").astype(np.int64)):

@@ -2,7 +2,7 @@
 
 A step's output is reused only while nothing that could change it has changed. Its own module, every module of ours
 that it imports (directly or not) and the installed versions of the third-party packages among those imports make up
-that version (templates that lie beside them included), so that a new report template does not retrain a model and a
+that version (templates and reference tables that lie beside them included), so that a new report template does not retrain a model and a
 new torch does.
 """
 
@@ -17,6 +17,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+_DATA_FOLDERS = ("templates", "reference")
 OUR_PACKAGES = ("data_catalog", "plant_traits", "maps", "tasks", "flows")
 
 
@@ -51,8 +52,9 @@ def code_version(*modules: str) -> str:
     for name in sorted(ours):
         digest.update(name.encode())
         digest.update(ours[name].read_bytes())
-    for template in sorted({x for path in ours.values() for x in (path.parent / "templates").glob("*")}):
-        digest.update(template.name.encode() + template.read_bytes())
+    folders = {path.parent / kind for path in ours.values() for kind in _DATA_FOLDERS}
+    for file in sorted(x for folder in folders for x in folder.glob("*") if x.is_file()):
+        digest.update(file.name.encode() + file.read_bytes())
     for distribution, version in _library_versions(frozenset(libraries)):
         digest.update(f"{distribution}=={version}".encode())
     return digest.hexdigest()[:16]

@@ -7,12 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from data_catalog import Catalog, Profile, Trait, load_catalog
+from data_catalog import Acquisition, Catalog, HostLimits, Inputs, Profile, Trait, load_catalog
+from data_catalog.models import Entry
 from plant_traits.errors import MissingInputError
 from plant_traits.grid import Grid
 from plant_traits.month import Month
 from plant_traits.regions import Region
+
+EntryT = TypeVar("EntryT", bound=Entry)
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class RunSpec:
         month: records observed or published after this month do not take part.
         region: the part of the globe that is mapped.
         grid: the grid of the maps.
-        data_root: folder of real files, or None for a virtual world.
+        data_root: folder of real files or mirror of fetched ones, or None for a virtual world.
+        faults: share of requests that the stand-in services of a virtual world spoil.
         dask_address: an existing Dask scheduler, or None for a local cluster.
     """
 
@@ -35,6 +40,7 @@ class RunSpec:
     region: Region
     grid: Grid
     data_root: Path | None
+    faults: float = 0.0
     dask_address: str | None = None
 
     @classmethod
@@ -47,6 +53,7 @@ class RunSpec:
         grid: str | None = None,
         catalog: Catalog | None = None,
         variables: Mapping[str, str] | None = None,
+        faults: float | None = None,
         dask_address: str | None = None,
     ) -> RunSpec:
         """Read a run's words; what is not said comes from the profile.
@@ -58,6 +65,7 @@ class RunSpec:
             grid: such as ``1deg``.
             catalog: the catalogue; the built-in one by default.
             variables: values for ``${NAME}`` in the profile's data folder.
+            faults: share of requests that stand-in services spoil.
             dask_address: address of an existing Dask scheduler.
 
         Raises:
@@ -74,14 +82,47 @@ class RunSpec:
             region=Region.parse(region or entry.region, catalog),
             grid=Grid.parse(grid or entry.grid),
             data_root=_data_root(entry, variables or {}),
+            faults=entry.inputs.faults if faults is None else faults,
             dask_address=dask_address,
         )
 
     @property
     def name(self) -> str:
         """A readable name of the run: profile, region, grid and month."""
-        region = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
-        return f"{self.profile.id}-{region}-{self.grid}-{self.month}"
+        return f"{self.profile.id}-{self._region_name}-{self.grid}-{self.month}"
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the run reads, with its own month and region in every path."""
+        inputs = self.profile.inputs
+
+        def placed(text: str) -> str:
+            return text.replace("{month}", str(self.month)).replace("{region}", self._region_name)
+
+        def all_placed(items: tuple[EntryT, ...]) -> tuple[EntryT, ...]:
+            name = "into" if items and isinstance(items[0], Acquisition) else "path"
+            return tuple(item.model_copy(update={name: placed(getattr(item, name))}) for item in items)
+
+        return inputs.model_copy(
+            update={
+                "acquire": all_placed(inputs.acquire),
+                "occurrences": all_placed(inputs.occurrences),
+                "photos": all_placed(inputs.photos),
+                "traits": all_placed(inputs.traits),
+                "rasters": all_placed(inputs.rasters),
+                "plots": all_placed(inputs.plots),
+            }
+        )
+
+    @property
+    def hosts(self) -> dict[str, HostLimits]:
+        """The hosts that the run's acquisitions may ask, with their limits."""
+        sources = dict.fromkeys(item.source for item in self.profile.inputs.acquire)
+        return {limits.host: limits for source in sources for limits in self.catalog.source(source).hosts}
+
+    @property
+    def _region_name(self) -> str:
+        return "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
 
     @property
     def lineage(self) -> str:
@@ -100,7 +141,8 @@ class RunSpec:
         """The catalogue's entries of every source the run reads, as JSON: licences, citations, layers."""
         inputs = self.profile.inputs
         files = (*inputs.occurrences, *inputs.photos, *inputs.traits, *inputs.plots)
-        ids = dict.fromkeys([*(x.source for x in files), *(x.source for x in inputs.rasters), "natural-earth"])
+        asked = (*(x.source for x in inputs.rasters), *(x.source for x in inputs.acquire), "natural-earth")
+        ids = dict.fromkeys([*(x.source for x in files), *asked])
         return [self.catalog.source(source).model_dump(mode="json") for source in ids]
 
     @property
@@ -109,7 +151,9 @@ class RunSpec:
         inputs = self.profile.inputs
         products = [x.product for x in (*inputs.products, inputs.gridded_plots, inputs.truth) if x is not None]
         return {
-            "profile": self.profile.model_dump(mode="json", exclude={"workers", "device"}),
+            "profile": self.profile.model_dump(
+                mode="json", exclude={"workers": True, "device": True, "inputs": {"faults"}}
+            ),
             "month": str(self.month),
             "region": [self.region.name, *self.region.bbox],
             "grid": self.grid.text,
@@ -141,6 +185,8 @@ def _data_root(profile: Profile, variables: Mapping[str, str]) -> Path | None:
             )
         root = variables[name]
     folder = Path(root).expanduser().resolve()
+    if profile.inputs.acquire:  # the mirror is the run's own to make
+        return folder
     if not folder.is_dir():
         raise MissingInputError(f"profile {profile.id!r} reads real files from {folder}, which is not a folder")
     return folder

@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 
 from data_catalog import load_catalog
 from plant_traits.code_version import code_version
+from plant_traits.errors import WorkspaceError
 from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
 from plant_traits.model.device import resolve_device
 from plant_traits.month import Month
@@ -97,12 +98,22 @@ class RunContext:
         return stage.artifact
 
     def data_root(self, world: Artifact | None) -> Path:
-        """Return the local folder of the run's inputs."""
+        """Return the local folder of the run's inputs: of real files, of a virtual world, or the mirror of either.
+
+        Raises:
+            WorkspaceError: the mirror of a virtual world would lie in a remote workspace.
+        """
         if self.spec.data_root is not None:
             return self.spec.data_root
         if world is None:
             raise ValueError("a run without a data folder needs its virtual world")
-        return self.store.fetch(world)
+        if not self.spec.profile.inputs.acquire:
+            return self.store.fetch(world)
+        if not self.workspace.is_local:
+            raise WorkspaceError(
+                f"workspace {self.workspace.root} is remote: a virtual world is fetched into a local one"
+            )
+        return Path(self.workspace.address("mirror", f"{self.spec.profile.id}-{world.key[:12]}"))
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,7 @@ class RunWords:
     scratch: str | None = None
     data: str | None = None
     catalog: tuple[str, ...] = ()
+    faults: float | None = None
     dask_address: str | None = None
 
     def resolve(self) -> RunSpec:
@@ -134,6 +146,7 @@ class RunWords:
             grid=self.grid,
             catalog=load_catalog(*(Path(folder) for folder in self.catalog)),
             variables=variables,
+            faults=self.faults,
             dask_address=self.dask_address,
         )
 

@@ -121,8 +121,9 @@ def compare(
 
 
 @task(name="release", cache_policy=NO_CACHE)
-def release(run: RunContext, stages: Mapping[str, Artifact]) -> str:
+def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
     """Gather maps, scores, report and checksums, point the release at them and return its address."""
+    stages = {name: artifact for name, artifact in finished.items() if artifact is not None}
     outputs = [StageOutput(name, artifact) for name, artifact in stages.items()]
     code = code_version(RUN_CODE)
     made = run.step(

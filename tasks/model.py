@@ -167,4 +167,5 @@ def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Arti
 
 
 def _rasters(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:
-    return layer_folders(run.spec.profile, run.spec.catalog, run.data_root(world))
+    placed = run.spec.profile.model_copy(update={"inputs": run.spec.inputs})
+    return layer_folders(placed, run.spec.catalog, run.data_root(world))

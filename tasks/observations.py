@@ -60,8 +60,10 @@ def clean_observations(run: RunContext, world: Artifact | None, inputs: Artifact
 
 
 @task(name="cut shards", cache_policy=NO_CACHE)
-def cut_shards(run: RunContext, world: Artifact | None, inputs: Artifact, observations: Artifact) -> Artifact:
-    """Cut observations and their photos into shards."""
+def cut_shards(
+    run: RunContext, world: Artifact | None, inputs: Artifact, observations: Artifact, photos: Artifact | None
+) -> Artifact:
+    """Cut observations and their photos into shards; photos that are fetched must have been fetched before."""
     with showing_stage("shards") as stage:
         stage.artifact = shards.cut_shards(
             run.store,

@@ -1,16 +1,28 @@
-"""Tasks: the virtual world where a profile asks for one, and the list of a run's inputs."""
+"""Tasks: the virtual world where a profile asks for one, what a run fetches, and the list of its inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from prefect import task
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
+from data_catalog import Acquisition
+from plant_traits.code_version import code_version
+from plant_traits.sources.acquire import Acquired
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
+from plant_traits.sources.registry import OBSERVATIONS
+from plant_traits.sources.web.client import Web
+from plant_traits.stages import acquisition
+from plant_traits.stages.photo_list import list_photos, state_of_lists
 from plant_traits.stages.world import simulate
 from plant_traits.steps import Artifact
-from tasks.context import RunContext
+from tasks.context import Progress, RunContext, showing_stage
+from tasks.services import asking
 
 
 @task(name="simulate world", cache_policy=NO_CACHE)
@@ -36,12 +48,75 @@ def simulate_world(run: RunContext) -> Artifact | None:
 
 @task(name="acquire", cache_policy=NO_CACHE)
 def acquire(run: RunContext, world: Artifact | None) -> Artifact:
-    """List and hash every input of the profile."""
+    """Fetch what the profile fetches, then list and hash every input."""
     root = run.data_root(world)
-    listed = listing(run.spec.profile, run.spec.catalog, root)
-    return run.step("inputs", "inputs", partial(fingerprint, listed=listed, root=root), parameters={"files": listed})
+    with showing_stage("inputs") as stage:
+        if world is not None:
+            acquisition.bring(root, run.store.fetch(world), run.spec.inputs.brought)
+        _fetch(run, world, acquisition.acquisitions(run.spec), {}, stage.progress)
+        listed = listing(run.spec.inputs, run.spec.profile.traits, run.spec.catalog, root)
+        stage.artifact = run.store.run(
+            "inputs",
+            partial(fingerprint, listed=listed, root=root),
+            code=code_version(fingerprint.__module__),
+            parameters={"files": listed},
+        )
+    return stage.artifact
+
+
+@task(name="fetch photos", cache_policy=NO_CACHE)
+def fetch_photos(run: RunContext, world: Artifact | None, observations: Artifact) -> Artifact | None:
+    """Fetch the photos of the observations that the store does not have; a profile of photo files has none to fetch."""
+    items = acquisition.acquisitions(run.spec, OBSERVATIONS)
+    if not items:
+        return None
+    root = run.data_root(world)
+    table = run.store.fetch(observations) / "observations.parquet"
+    stores = [root / item.into for item in items]
+    with showing_stage("photos") as stage:
+        _fetch(run, world, items, {OBSERVATIONS: table}, stage.progress)
+        stage.artifact = run.store.run(
+            "photos",
+            partial(list_photos, stores=stores),
+            code=code_version(list_photos.__module__),
+            inputs={"photos": state_of_lists(stores)},
+        )
+    return stage.artifact
 
 
 def read_inputs(run: RunContext, inputs: Artifact) -> InputSet:
     """Return the list that ``acquire`` made."""
     return InputSet.read(run.store.fetch(inputs) / "inputs.json")
+
+
+def _fetch(
+    run: RunContext,
+    world: Artifact | None,
+    items: Sequence[Acquisition],
+    tables: Mapping[str, Path],
+    progress: Progress,
+) -> None:
+    if not items:
+        return
+    with asking(run, world) as web:
+        done = acquisition.acquire(run.spec, run.data_root(world), web, items=items, tables=tables, progress=progress)
+        _tell(done, web)
+
+
+def _tell(done: Sequence[Acquired], web: Web) -> None:
+    """Show what was asked as a Prefect artifact. It differs from run to run, and so is no part of any output."""
+    if TaskRunContext.get() is None:
+        return
+    rows = [
+        {
+            "source": x.source,
+            "state": "there already" if x.reused else "fetched",
+            "files": len(x.files),
+            "bytes": sum(x.files.values()),
+            "rows": x.counts.get("rows"),
+            "lost": sum(x.lost.values()),
+        }
+        for x in done
+    ]
+    asked = f"{web.tally.requests} requests, {web.tally.retries} repeated, {web.tally.bytes} bytes"
+    create_table_artifact(rows, key="acquisition", description=asked)

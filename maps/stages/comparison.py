@@ -70,7 +70,7 @@ def compare_maps(
     candidates |= _estimated(spec, estimates)
     candidates[GEOSPATIAL] = _geospatial(spec, land)
     candidates[SPECIES_MEANS] = _species_means(spec, observations, taxa)
-    for item in spec.profile.inputs.products:
+    for item in spec.inputs.products:
         product = spec.catalog.product(item.product)
         candidates[product.id] = open_product_map(product, root / item.path, traits, grid)
     references, lost = _references(spec, root)
@@ -176,17 +176,17 @@ def _species_means(spec: RunSpec, observations: Path, taxa: Path) -> xr.Dataset:
 def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[str, int]]:
     references: dict[str, xr.Dataset] = {}
     lost: dict[str, int] = {}
-    for item in spec.profile.inputs.plots:
+    for item in spec.inputs.plots:
         if item.reader != "splotopen-tables":
             raise InputError(
                 f"no plot reader is called {item.reader!r}; known: splotopen-tables. Correct `reader` in the profile"
             )
-        if PLOTS in references or spec.profile.inputs.gridded_plots is not None:
+        if PLOTS in references or spec.inputs.gridded_plots is not None:
             raise InputError("the profile names several sets of plots; name one, so that the scores have one reference")
         plots = read_plots(root / item.path, spec.traits)
         lost |= {f"plot {reason}": n for reason, n in plots.rejected.items()}
         references[PLOTS] = plot_means(plots.plots, spec.traits, spec.grid)
-    for name, gridded in ((PLOTS, spec.profile.inputs.gridded_plots), (TRUTH, spec.profile.inputs.truth)):
+    for name, gridded in ((PLOTS, spec.inputs.gridded_plots), (TRUTH, spec.inputs.truth)):
         if gridded is not None:
             product = spec.catalog.product(gridded.product)
             references[name] = open_product_map(product, root / gridded.path, spec.traits, spec.grid)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_catalog import Catalog, Profile
+from data_catalog import Catalog, Inputs
 from plant_traits.sources.input_files import input_files
+
+PHOTO_STORE = "photo-store"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,16 @@ class InputSet:
         return cls(tuple(InputRecord(**x) for x in json.loads(path.read_text(encoding="utf-8"))))
 
 
-def listing(profile: Profile, catalog: Catalog, root: Path) -> list[dict[str, Any]]:
-    """List the files of a profile with size and modification time, without reading them.
+def listing(inputs: Inputs, traits: Collection[str], catalog: Catalog, root: Path) -> list[dict[str, Any]]:
+    """List the files of a run with size and modification time, without reading them.
+
+    A store of photos is named, not listed: it grows after this, and each shard looks at its own photos.
+
+    Args:
+        inputs: what the run reads.
+        traits: ids of the traits that are mapped.
+        catalog: the catalogue.
+        root: the run's data folder.
 
     Raises:
         MissingInputError: a declared input is not there.
@@ -75,7 +85,7 @@ def listing(profile: Profile, catalog: Catalog, root: Path) -> list[dict[str, An
                 [x.relative_to(root).as_posix(), x.stat().st_size, x.stat().st_mtime_ns] for x in _files(path, reader)
             ],
         }
-        for role, reader, source, path in _declared(profile, catalog, root)
+        for role, reader, source, path in _declared(inputs, traits, catalog, root)
     ]
 
 
@@ -104,8 +114,9 @@ def fingerprint(destination: Path, *, listed: list[dict[str, Any]], root: Path) 
     return {"out": {"inputs": len(records), "files": files, "bytes": sum(x.size for x in records)}}
 
 
-def _declared(profile: Profile, catalog: Catalog, root: Path) -> Iterator[tuple[str, str, str, Path]]:
-    inputs = profile.inputs
+def _declared(
+    inputs: Inputs, traits: Collection[str], catalog: Catalog, root: Path
+) -> Iterator[tuple[str, str, str, Path]]:
     for role, items in (
         ("occurrences", inputs.occurrences),
         ("photos", inputs.photos),
@@ -113,7 +124,8 @@ def _declared(profile: Profile, catalog: Catalog, root: Path) -> Iterator[tuple[
         ("plots", inputs.plots),
     ):
         for item in items:
-            for path in input_files(root, item.path):
+            growing = item.reader == PHOTO_STORE
+            for path in [root / item.path] if growing else input_files(root, item.path):
                 yield role, item.reader, item.source, path
     for raster in inputs.rasters:
         for layer_id in raster.layers:
@@ -123,7 +135,7 @@ def _declared(profile: Profile, catalog: Catalog, root: Path) -> Iterator[tuple[
     products = [("products", x) for x in inputs.products] + [(role, x) for role, x in singles if x is not None]
     for role, gridded in products:
         for trait, layer in catalog.product(gridded.product).layers.items():
-            if trait in profile.traits:
+            if trait in traits:
                 yield role, gridded.product, gridded.product, _one(root, gridded.path, layer.file)
 
 
@@ -134,6 +146,8 @@ def _one(root: Path, folder: str, file: str) -> Path:
 
 def _files(path: Path, reader: str) -> list[Path]:
     """Return every file that reading the path reads."""
+    if reader == PHOTO_STORE:
+        return []
     if path.is_dir():
         table = [path.with_name(f"{path.name}.csv")] if reader == "folder" else []  # says which file is which photo
         return [*sorted(x for x in path.rglob("*") if x.is_file()), *(x for x in table if x.is_file())]

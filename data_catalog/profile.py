@@ -1,0 +1,153 @@
+"""The shapes of run profiles: what a run fetches and reads, and how it models, estimates and computes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue, model_validator
+
+from data_catalog.models import Entry, Identifier
+
+
+class WorldSettings(Entry):
+    """Size and seed of a virtual world (see ``plant_traits.simulation``)."""
+
+    seed: int = 1
+    photos: int = Field(default=6000, ge=50)
+    species: int = Field(default=300, ge=10)
+    observers: int = Field(default=400, ge=5)
+    plots: int = Field(default=4000, ge=10)
+    climate_resolution: float = Field(default=0.25, description="degrees of the CHELSA-format rasters")
+    soil_resolution_m: float = Field(default=20000.0, description="metres of the SoilGrids-format rasters")
+    photo_size: int = Field(default=224, ge=64, description="shorter side of a rendered photo in pixels")
+
+
+class InputFile(Entry):
+    """One input of a profile: which reader understands it, where it lies, and the source it belongs to."""
+
+    reader: Identifier
+    path: str
+    source: Identifier
+
+
+class RasterInput(Entry):
+    """The folder that holds a raster source's files, and the layers a run reads from it."""
+
+    source: Identifier
+    path: str
+    layers: tuple[str, ...]
+
+
+class ProductInput(Entry):
+    """The folder that holds a map product's files."""
+
+    product: Identifier
+    path: str
+
+
+class Acquisition(Entry):
+    """One source that a run fetches before it reads: which plug-in does it, and where its files go.
+
+    ``into`` is a folder of the mirror; ``{month}`` and ``{region}`` in it (as in the paths of inputs) are the run's.
+    ``settings`` are the plug-in's own, checked by it.
+    """
+
+    plugin: Identifier
+    source: Identifier
+    into: str
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Inputs(Entry):
+    """What a run reads, relative to ``root``: a folder of real files, or the mirror that acquisitions fill.
+
+    A virtual world without acquisitions is read as it lies; with them, its files are fetched from stand-in services
+    into a mirror inside the workspace.
+    """
+
+    root: str | None = None
+    world: WorldSettings | None = None
+    acquire: tuple[Acquisition, ...] = ()
+    brought: tuple[str, ...] = Field(
+        default=(), description="folders of the mirror that nobody serves: people put them there, or the virtual world"
+    )
+    faults: float = Field(default=0.0, ge=0, le=0.5, description="share of requests that stand-in services spoil")
+    occurrences: tuple[InputFile, ...] = ()
+    photos: tuple[InputFile, ...] = ()
+    traits: tuple[InputFile, ...] = ()
+    rasters: tuple[RasterInput, ...] = ()
+    plots: tuple[InputFile, ...] = ()
+    gridded_plots: ProductInput | None = None
+    products: tuple[ProductInput, ...] = ()
+    truth: ProductInput | None = None
+
+    @model_validator(mode="after")
+    def _one_root(self) -> Inputs:
+        if (self.root is None) == (self.world is None):
+            raise ValueError("inputs need exactly one of `root` (a folder of real files) and `world` (a virtual world)")
+        return self
+
+
+class ModelSettings(Entry):
+    """Encoder, network and training of the predictor."""
+
+    encoder: str = "efficientnet-lite0"
+    encoder_location: str | None = Field(default=None, description="hub id or local folder, for encoders of a hub")
+    ensemble: int = Field(default=3, ge=1)
+    hidden: int = 256
+    blocks: int = 2
+    dropout: float = 0.2
+    modality_dropout: float = Field(default=0.3, ge=0, lt=1)
+    epochs: int = 30
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    validation_share: float = Field(default=0.15, gt=0, lt=0.5)
+    validation_block_degrees: float = 10.0
+    patience: int = Field(
+        default=10, ge=1, description="epochs without improvement on the held-out blocks before a stop"
+    )
+    growth_form_balance: float = Field(default=1.0, ge=0, le=1, description="0 draws records evenly, 1 growth forms")
+    place_balance: float = Field(default=0.0, ge=0, le=1, description="0 draws records evenly, 1 places")
+    covariate_noise: float = Field(default=0.1, ge=0, description="sd of the noise on standardised covariates")
+    refit: bool = Field(default=True, description="train again on all records once the held-out blocks are scored")
+    covariate_dropout: float = Field(default=0.5, ge=0, lt=1, description="share of covariates hidden in training")
+    train_on_records: bool = Field(
+        default=False, description="train on labelled records without a photo too, one per species and 1° cell"
+    )
+    seed: int = 1
+
+
+class Profile(Entry):
+    """A complete run: inputs, grid, model, estimators and how it is computed."""
+
+    id: Identifier
+    title: str
+    grid: str = "1deg"
+    month: str = Field(pattern=r"^\d{4}-\d{2}$")
+    region: str = "world"
+    traits: tuple[str, ...] = ("height", "leaf_area", "sla", "leaf_n")
+    inputs: Inputs
+    model: ModelSettings = ModelSettings()
+    estimators: tuple[Literal["mean", "inverse_variance", "random_effects"], ...] = (
+        "mean",
+        "inverse_variance",
+        "random_effects",
+    )
+    published_estimator: Literal["mean", "inverse_variance", "random_effects"] = "random_effects"
+    minimum_photos: int = Field(default=5, ge=1, description="photos a cell needs to be mapped from photos")
+    comparison_minimum_photos: int = Field(
+        default=10, ge=1, description="photos a cell needs to take part in the comparison of photo maps"
+    )
+    comparison_shared_by: tuple[str, ...] = Field(
+        default=(), description="maps whose cells define the shared cells; all with enough cells where empty"
+    )
+    workers: int = Field(default=2, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    shard_size: int = Field(default=4096, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _published_is_computed(self) -> Profile:
+        if self.published_estimator not in self.estimators:
+            raise ValueError(f"published_estimator {self.published_estimator!r} is not among {self.estimators}")
+        return self

@@ -1,0 +1,129 @@
+"""Stage: what a run's profile asks of the services, brought into its mirror."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_catalog import Acquisition
+from plant_traits.errors import InputError, WorkspaceError
+from plant_traits.run_spec import RunSpec
+from plant_traits.sources.acquire import Acquired, acquire_source
+from plant_traits.sources.protocol import Plan, Request
+from plant_traits.sources.registry import find_plugin
+from plant_traits.sources.web.client import Web
+
+ACCOUNT = ".account.sqlite"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What one acquisition would ask.
+
+    Attributes:
+        item: the profile's entry, its folder placed for the run's month and region.
+        plan: the plug-in's plan.
+    """
+
+    item: Acquisition
+    plan: Plan
+
+
+def acquisitions(spec: RunSpec, needs: str | None = None) -> tuple[Acquisition, ...]:
+    """Return the acquisitions of a run that need this table of an earlier stage (none by default)."""
+    return tuple(item for item in spec.inputs.acquire if find_plugin(item.plugin).needs == needs)
+
+
+def plan_acquisitions(spec: RunSpec, mirror: Path) -> list[Planned]:
+    """Say what the acquisitions of a run would ask that need no table of an earlier stage. Nothing is asked.
+
+    Raises:
+        InputError: the settings of one are wrong.
+    """
+    return [
+        Planned(item, find_plugin(item.plugin).make().plan(_request(spec, mirror, item, {})))
+        for item in acquisitions(spec)
+    ]
+
+
+def acquire(
+    spec: RunSpec,
+    mirror: Path,
+    web: Web,
+    *,
+    items: Sequence[Acquisition],
+    tables: Mapping[str, Path] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Acquired]:
+    """Bring sources into the mirror, one after the other; what is there already is not asked for again.
+
+    Args:
+        spec: the run.
+        mirror: local folder.
+        web: the client.
+        items: which acquisitions, see ``acquisitions``.
+        tables: the tables they need.
+        progress: called with (finished, total).
+
+    Returns:
+        Their manifests, in order.
+
+    Raises:
+        InputError: a source cannot be had; what came is kept.
+    """
+    done = []
+    with held(mirror):
+        for finished, item in enumerate(items, start=1):
+            request = _request(spec, mirror, item, tables or {})
+            done.append(acquire_source(find_plugin(item.plugin).make(), request, web))
+            if progress is not None:
+                progress(finished, len(items))
+    return done
+
+
+def bring(mirror: Path, world: Path, folders: Sequence[str]) -> None:
+    """Put the folders that nobody serves into the mirror, as links to where a virtual world has them."""
+    mirror.mkdir(parents=True, exist_ok=True)
+    for name in folders:
+        link = mirror / name
+        if link.is_symlink() and link.resolve() == (world / name).resolve():
+            continue
+        if link.is_symlink():
+            link.unlink()
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((world / name).resolve(), target_is_directory=True)
+
+
+@contextmanager
+def held(mirror: Path) -> Iterator[None]:
+    """Hold a mirror, so that two runs do not fill it at once.
+
+    Raises:
+        WorkspaceError: another run fills it.
+    """
+    mirror.mkdir(parents=True, exist_ok=True)
+    with (mirror / ".lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WorkspaceError(f"mirror {mirror} is being filled by another run; wait for it") from error
+        yield
+
+
+def _request(spec: RunSpec, mirror: Path, item: Acquisition, tables: Mapping[str, Path]) -> Request:
+    folder = (mirror / item.into).resolve()
+    if not folder.is_relative_to(mirror.resolve()):
+        raise InputError(
+            f"acquisition {item.plugin!r}: `into` {item.into!r} leaves the mirror; name a folder inside it"
+        )
+    return Request(
+        source=spec.catalog.source(item.source),
+        month=spec.month,
+        region=spec.region,
+        settings=item.settings,
+        folder=folder,
+        tables=tables,
+    )

@@ -1,0 +1,92 @@
+"""Whom a run asks: the real services, or the stand-ins of its virtual world."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+from prefect.blocks.system import Secret
+from pydantic import JsonValue
+
+from plant_traits.errors import InputError
+from plant_traits.simulation.services import serve
+from plant_traits.sources.web.client import Patience, Web
+from plant_traits.stages.acquisition import ACCOUNT
+from plant_traits.steps import Artifact
+from tasks.context import RunContext
+
+GBIF_HOST = "api.gbif.org"
+GBIF_BLOCK = "gbif-account"
+ROUTES_VARIABLE = "PLANT_TRAITS_ROUTES"
+# Stand-ins answer at once; what they spoil they mend at the next request.
+_STAND_IN_PATIENCE = Patience(attempts=8, first_wait_s=0.1, longest_wait_s=5.0, timeout_s=20.0)
+
+
+@contextmanager
+def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
+    """Yield the client of a run: of the real services, or of stand-ins that live as long as this block.
+
+    Raises:
+        InputError: routes or credentials cannot be read.
+    """
+    limits = run.spec.hosts
+    mirror = run.data_root(world)
+    if world is not None:
+        rates = {host: entry.requests_per_minute for host, entry in limits.items()}
+        with (
+            serve(run.store.fetch(world), state=mirror / ".services", faults=run.spec.faults, rates=rates) as services,
+            Web(
+                limits,
+                mirror / ACCOUNT,
+                routes=services.routes,
+                credentials=services.credentials,
+                patience=_STAND_IN_PATIENCE,
+            ) as web,
+        ):
+            yield web
+        return
+    routes = operator_routes(os.environ)
+    with Web(limits, mirror / ACCOUNT, routes=routes, credentials=find_credentials(os.environ)) as web:
+        yield web
+
+
+def operator_routes(variables: Mapping[str, str]) -> dict[str, str]:
+    """Read where requests for a host are led instead, a JSON object of host and base address, from the environment.
+
+    Raises:
+        InputError: it is not such an object.
+    """
+    text = variables.get(ROUTES_VARIABLE)
+    if not text:
+        return {}
+    try:
+        routes = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{ROUTES_VARIABLE} is not JSON ({error}): expected an object of host and address") from error
+    if not isinstance(routes, dict) or not all(isinstance(x, str) for pair in routes.items() for x in pair):
+        raise InputError(f"{ROUTES_VARIABLE}: expected a JSON object of host and address, found another value")
+    return routes
+
+
+def find_credentials(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return user name and password of GBIF by host: from the environment, else from the Prefect block.
+
+    ``GBIF_USER`` and ``GBIF_PWD`` are looked at first; then the Secret block ``gbif-account``, whose value is an object
+    with ``user`` and ``password``. Without either, requests that need an account fail and say so.
+
+    Raises:
+        InputError: the block's value is not such an object.
+    """
+    user, password = variables.get("GBIF_USER"), variables.get("GBIF_PWD")
+    if user and password:
+        return {GBIF_HOST: (user, password)}
+    try:
+        value = cast("Secret[JsonValue]", Secret.load(GBIF_BLOCK)).get()
+    except ValueError:  # there is no such block
+        return {}
+    if not (isinstance(value, dict) and {"user", "password"} <= set(value)):
+        raise InputError(f"Prefect block {GBIF_BLOCK!r}: expected an object with `user` and `password`")
+    return {GBIF_HOST: (str(value["user"]), str(value["password"]))}

@@ -142,6 +142,9 @@ class Profile(Entry):
     comparison_shared_by: tuple[str, ...] = Field(
         default=(), description="maps whose cells define the shared cells; all with enough cells where empty"
     )
+    published_at: str | None = Field(
+        default=None, pattern="^https://", description="where the maps can be had; a citation of their records names it"
+    )
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)

@@ -91,6 +91,30 @@ def demo(workspace: WorkspaceOption = "workspace") -> None:
     _run("refresh", {"profile": "demo", "workspace": workspace})
 
 
+@app.command()
+def cite(
+    release: Annotated[Path, typer.Argument(help="A release's folder.")],
+    workspace: WorkspaceOption = "workspace",
+    post: Annotated[bool, typer.Option("--post", help="Register it at GBIF and print its DOI.")] = False,
+) -> None:
+    """Show which records a release is made of, and register them at GBIF as a derived data set: once."""
+    prepare_environment(workspace)
+    from tasks.citation import post_citation, read_citation  # noqa: PLC0415
+
+    try:
+        citation = read_citation(release)
+        console = Console()
+        table = Table("source", "data set", "records", box=None)
+        for row in citation.records:
+            table.add_row(row.source, row.dataset_key, f"{row.n_records:,}")
+        console.print(table)
+        console.print(f"ready to post: {citation.body or 'no; name `published_at` in the profile'}", soft_wrap=True)
+        if post:
+            console.print(f"DOI: {post_citation(citation, Path(workspace))}")
+    except PlantTraitsError as error:
+        raise _failure(str(error)) from error
+
+
 @catalog_app.command("list")
 def list_entries(
     kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; all by default.")] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.context import RunWords, open_run
-from tasks.maps import compare, estimate, lay_out_maps, merge, reduce_moments, release
+from tasks.maps import cite, compare, estimate, lay_out_maps, merge, reduce_moments, release
 from tasks.model import (
     bring_to_grid,
     encode_photos,
@@ -78,6 +78,7 @@ def refresh(
         estimates = estimate(run, moments)
         maps = lay_out_maps(run, inputs, estimates, land, model)
         comparison = compare(run, world, inputs, maps, estimates, land, observations, taxa)
+        records = cite(run, world, maps, shards, predictions)
         return release(
             run,
             {
@@ -97,5 +98,6 @@ def refresh(
                 "estimates": estimates,
                 "maps": maps,
                 "comparison": comparison,
+                "records used": records,
             },
         )

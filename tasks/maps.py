@@ -12,12 +12,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
+from maps.stages.citation import count_records, lasting_facts
 from maps.stages.comparison import compare_maps
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
 from plant_traits.code_version import code_version
 from plant_traits.inference.cluster import ShardJob
 from plant_traits.runs import point_release, record_run
+from plant_traits.stages.acquisition import manifests
 from plant_traits.steps import Artifact
 from tasks.context import RunContext
 from tasks.sources import read_inputs
@@ -120,6 +122,28 @@ def compare(
     )
 
 
+@task(name="count records", cache_policy=NO_CACHE)
+def cite(run: RunContext, world: Artifact | None, maps: Artifact, shards: Artifact, predictions: Artifact) -> Artifact:
+    """Count the records that entered the maps, by data set, and write their citation."""
+    acquired = manifests(run.spec, run.data_root(world))
+    held = {name: run.store.fetch(member) for name, member in run.store.members(shards).items()}
+    predicted = {name: run.store.fetch(member) for name, member in run.store.members(predictions).items()}
+    return run.step(
+        "records used",
+        "citation",
+        partial(
+            count_records,
+            spec=run.spec,
+            maps=run.store.fetch(maps),
+            shards=held,
+            predictions=predicted,
+            acquired=acquired,
+        ),
+        parameters={"run": run.spec.parameters, "acquired": [[x.source, x.asked, lasting_facts(x)] for x in acquired]},
+        inputs={"maps": maps.digest, "shards": shards.digest, "predictions": predictions.digest},
+    )
+
+
 @task(name="release", cache_policy=NO_CACHE)
 def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
     """Gather maps, scores, report and checksums, point the release at them and return its address."""
@@ -135,6 +159,7 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
             inputs=read_inputs(run, stages["inputs"]),
             maps=run.store.fetch(stages["maps"]),
             comparison=run.store.fetch(stages["comparison"]),
+            citation=run.store.fetch(stages["records used"]),
             stages=outputs,
             training=stages["model"].summary["metrics"],
             code=code,

@@ -41,6 +41,7 @@ def write_release(
     inputs: InputSet,
     maps: Path,
     comparison: Path,
+    citation: Path,
     stages: Sequence[StageOutput],
     training: Mapping[str, object],
     code: str,
@@ -55,6 +56,7 @@ def write_release(
         inputs: the run's inputs.
         maps: output of ``build_maps``.
         comparison: output of ``compare_maps``.
+        citation: output of ``count_records``.
         stages: the finished stages, in order.
         training: held-out metrics of the model.
         code: code version of the run, for the report.
@@ -64,6 +66,7 @@ def write_release(
     """
     shutil.copytree(maps / "maps.zarr", destination / "maps.zarr")
     shutil.copytree(maps / "geotiff", destination / "geotiff")
+    shutil.copytree(citation, destination / "citation")
     scores = read_table(comparison / "scores.parquet", SCORE)
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")
@@ -92,6 +95,7 @@ def write_release(
             "Zarr store": "maps.zarr",
             "GeoTIFFs": "geotiff/",
             "scores": "scores.csv",
+            "records and their citation": "citation/",
             "checksums": "SHA256SUMS",
         },
         simulated=spec.profile.inputs.world is not None,

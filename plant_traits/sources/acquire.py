@@ -49,17 +49,21 @@ class Acquired:
         aside.replace(folder / MANIFEST)
 
 
+def read_acquired(folder: Path) -> Acquired | None:
+    """Return the manifest in a folder, or None where there is none."""
+    try:
+        return Acquired(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")), reused=True)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
 def find_acquired(folder: Path, plan: Plan) -> Acquired | None:
     """Return the manifest of a finished acquisition of this plan whose files are whole, else None.
 
     A file of it that has another size than it had is removed, so that it is made again.
     """
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        found = Acquired(**content, reused=True)
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    if found.key != plan.key:
+    found = read_acquired(folder)
+    if found is None or found.key != plan.key:
         return None
     whole = True
     for name, size in found.files.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_catalog import Acquisition
 from plant_traits.errors import InputError, WorkspaceError
 from plant_traits.run_spec import RunSpec
-from plant_traits.sources.acquire import Acquired, acquire_source
+from plant_traits.sources.acquire import Acquired, acquire_source, read_acquired
 from plant_traits.sources.protocol import Plan, Request
 from plant_traits.sources.registry import find_plugin
 from plant_traits.sources.web.client import Web
@@ -82,6 +82,11 @@ def acquire(
             if progress is not None:
                 progress(finished, len(items))
     return done
+
+
+def manifests(spec: RunSpec, mirror: Path) -> list[Acquired]:
+    """Return the manifests of what a run has fetched so far."""
+    return [x for item in spec.inputs.acquire if (x := read_acquired(mirror / item.into)) is not None]
 
 
 def bring(mirror: Path, world: Path, folders: Sequence[str]) -> None:

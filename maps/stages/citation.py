@@ -1,0 +1,82 @@
+"""Stage: whom a map owes its records to, counted, and the file that registers a citation of exactly these records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from maps.records_used import RecordCounter
+from maps.store import open_product
+from plant_traits.run_spec import RunSpec
+from plant_traits.schemas import PREDICTION, SHARD_ROW, read_table
+from plant_traits.sources.acquire import Acquired
+from plant_traits.sources.gbif.derived_dataset import DerivedDataset, write_derived_dataset
+from plant_traits.steps import Summary
+
+RECORDS_USED = "records_used.csv"
+DERIVED = "derived_dataset"
+SOURCES = "sources.json"
+_GBIF_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def count_records(
+    destination: Path,
+    *,
+    spec: RunSpec,
+    maps: Path,
+    shards: Mapping[str, Path],
+    predictions: Mapping[str, Path],
+    acquired: Sequence[Acquired],
+) -> Summary:
+    """Count the records that entered a photo-mapped cell, by data set.
+
+    Writes ``records_used.csv`` (source, dataset_key, n_records), ``sources.json`` (what was asked of each service, its
+    DOI and citation) and, where the profile says where its maps are published, ``derived_dataset.json`` and ``.tsv``,
+    ready for GBIF.
+
+    Args:
+        destination: an empty folder.
+        spec: the run.
+        maps: output of ``build_maps``.
+        shards: shards by name.
+        predictions: outputs of ``predict_shard`` by the same names.
+        acquired: manifests of what the run fetched.
+
+    Returns:
+        Counts of records and data sets.
+    """
+    counter = RecordCounter(open_product(maps / "maps.zarr").load(), spec.grid)
+    for name, shard in shards.items():
+        predicted = read_table(predictions[name] / "predictions.parquet", PREDICTION)
+        counter.add(predicted, read_table(shard / "observations.parquet", SHARD_ROW))
+    counts = counter.counts()
+    counts.to_csv(destination / RECORDS_USED, index=False)
+    told = [{"source": x.source, "asked": x.asked, "facts": lasting_facts(x)} for x in acquired]
+    (destination / SOURCES).write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
+    of_gbif = counts[counts["dataset_key"].str.fullmatch(_GBIF_KEY.pattern) & (counts["n_records"] > 0)]
+    if spec.profile.published_at is not None and len(of_gbif):
+        downloads = [x.facts["doi"] for x in acquired if x.source == "gbif" and isinstance(x.facts.get("doi"), str)]
+        derived = DerivedDataset(
+            title=f"Records behind the plant trait maps {spec.name}",
+            description=(
+                f"Occurrences with a photo from which the cells of {spec.name} were mapped, after cleaning, "
+                "deduplication and the loss of photos that could not be had or read."
+            ),
+            source_url=spec.profile.published_at,
+            datasets={str(key): int(n) for key, n in zip(of_gbif["dataset_key"], of_gbif["n_records"], strict=True)},
+            download_doi=str(downloads[0]) if len(downloads) == 1 else None,
+        )
+        write_derived_dataset(derived, destination / DERIVED)
+    return {
+        "out": {
+            "records in a mapped cell": int(counts["n_records"].sum()),
+            "data sets": int((counts["n_records"] > 0).sum()),
+        },
+    }
+
+
+def lasting_facts(acquired: Acquired) -> dict[str, object]:
+    """Return the facts that do not tell how often a service had to be asked."""
+    return {name: value for name, value in acquired.facts.items() if name not in ("asked_anew", "found")}

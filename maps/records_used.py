@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -53,7 +51,8 @@ class RecordCounter:
             mapped[own] = cells[cell[own]]
         kept = rows[mapped].reset_index()
         kept = kept.drop_duplicates("observation_id")
-        pairs = list(zip(_source(kept["observation_id"]), kept["dataset_key"].fillna(""), strict=True))
+        source = kept["observation_id"].str.split(":", n=1).str[0]  # an id is <source>:<dataset>:<id>
+        pairs = list(zip(source, kept["dataset_key"].fillna(""), strict=True))
         codes = [self._datasets.setdefault(pair, len(self._datasets)) for pair in pairs]
         hashes = row_hashes(kept, ["observation_id"])
         self._seen.append(np.column_stack([hashes, np.asarray(codes, dtype=np.uint64)]))
@@ -71,8 +70,3 @@ class RecordCounter:
         )
         order = ["n_records", "source", "dataset_key"]
         return frame.sort_values(order, ascending=[False, True, True], ignore_index=True)
-
-
-def _source(observation_ids: pd.Series) -> Iterable[str]:
-    """Return the source that each observation id (``<source>:<dataset>:<id>``) names."""
-    return observation_ids.str.partition(":")[0]

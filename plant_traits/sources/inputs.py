@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_catalog import Catalog, Inputs
+from plant_traits.sources.acquire import MANIFEST
 from plant_traits.sources.input_files import input_files
 
 PHOTO_STORE = "photo-store"
@@ -150,5 +151,6 @@ def _files(path: Path, reader: str) -> list[Path]:
         return []
     if path.is_dir():
         table = [path.with_name(f"{path.name}.csv")] if reader == "folder" else []  # says which file is which photo
-        return [*sorted(x for x in path.rglob("*") if x.is_file()), *(x for x in table if x.is_file())]
+        files = (x for x in path.rglob("*") if x.is_file() and not x.name.startswith(".") and x.name != MANIFEST)
+        return [*sorted(files), *(x for x in table if x.is_file())]
     return [path, *([path.with_suffix(".gri")] if path.suffix == ".grd" else [])]

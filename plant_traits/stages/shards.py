@@ -26,7 +26,7 @@ def cut_shards(
 ) -> Artifact:
     """Cut observations into shards of one 10° tile and gather each shard's photos.
 
-    A shard whose rows and photo sources are unchanged is not written again.
+    A shard whose rows and photos are unchanged is not written again.
 
     Args:
         store: where shards live.
@@ -42,18 +42,18 @@ def cut_shards(
     """
     table = read_table(observations / "observations.parquet", OBSERVATION)
     plan = plan_shards(table, size)
-    digest = inputs.digest("photos")
     lost: Counter[str] = Counter()
     members = {}
     with ExitStack() as stack:
         readers = [stack.enter_context(open_photos(x.reader, root / x.path)) for x in inputs.of("photos")]
         for finished, (shard, rows) in enumerate(plan, start=1):
+            wanted = sorted(rows["photo_id"].dropna().unique())
             members[shard.name] = store.run(
                 "shard",
                 lambda destination, rows=rows: {"photos": write_shard(rows, readers, destination)},  # type: ignore[misc]
                 code=code,
                 parameters={"shard": shard.name},
-                inputs={"photos": digest},
+                inputs={f"photos {k}": reader.identity(wanted) for k, reader in enumerate(readers)},
             )
             lost.update(members[shard.name].summary["photos"])
             if progress is not None:

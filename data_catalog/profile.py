@@ -75,6 +75,7 @@ class Inputs(Entry):
     occurrences: tuple[InputFile, ...] = ()
     photos: tuple[InputFile, ...] = ()
     traits: tuple[InputFile, ...] = ()
+    reference: str | None = Field(default=None, description="folder of places that records are tested against")
     rasters: tuple[RasterInput, ...] = ()
     plots: tuple[InputFile, ...] = ()
     gridded_plots: ProductInput | None = None
@@ -145,6 +146,13 @@ class Profile(Entry):
     published_at: str | None = Field(
         default=None, pattern="^https://", description="where the maps can be had; a citation of their records names it"
     )
+    photos_per_observer_day: int = Field(
+        default=5, ge=1, description="most photos of a species by one observer on one day in one cell of 1 degree"
+    )
+    largest_drop: float = Field(
+        default=0.2, gt=0, le=1, description="share of a source's records that may disappear from one month to the next"
+    )
+    may_shrink: tuple[str, ...] = Field(default=(), description="sources of which more than that may disappear")
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)

@@ -21,7 +21,7 @@ class InputRecord:
     """One input file, or a folder that stands for all files in it.
 
     Attributes:
-        role: occurrences, photos, traits, rasters, plots, products or truth.
+        role: occurrences, photos, traits, reference, rasters, plots, products or truth.
         reader: which reader understands it; the layer for rasters, the product for products.
         source: the source or product it belongs to.
         path: relative to the run's data folder.
@@ -128,20 +128,22 @@ def _declared(
             growing = item.reader == PHOTO_STORE
             for path in [root / item.path] if growing else input_files(root, item.path):
                 yield role, item.reader, item.source, path
+    if inputs.reference is not None:
+        yield "reference", "places", "natural-earth", _one(root, inputs.reference)
     for raster in inputs.rasters:
         for layer_id in raster.layers:
             file = catalog.source(raster.source).layer(layer_id).file
-            yield "rasters", layer_id, raster.source, _one(root, raster.path, file)
+            yield "rasters", layer_id, raster.source, _one(root, f"{raster.path}/{file}")
     singles = (("plots", inputs.gridded_plots), ("truth", inputs.truth))
     products = [("products", x) for x in inputs.products] + [(role, x) for role, x in singles if x is not None]
     for role, gridded in products:
         for trait, layer in catalog.product(gridded.product).layers.items():
             if trait in traits:
-                yield role, gridded.product, gridded.product, _one(root, gridded.path, layer.file)
+                yield role, gridded.product, gridded.product, _one(root, f"{gridded.path}/{layer.file}")
 
 
-def _one(root: Path, folder: str, file: str) -> Path:
-    (path,) = input_files(root, f"{folder}/{file}")
+def _one(root: Path, pattern: str) -> Path:
+    (path,) = input_files(root, pattern)
     return path
 
 

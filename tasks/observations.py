@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from plant_traits.code_version import code_version
 from plant_traits.runs import previous_observations
 from plant_traits.stages import shards
-from plant_traits.stages.observations import build_observations
+from plant_traits.stages.observations import ObservationLimits, build_observations
 from plant_traits.stages.taxa import summarise_taxa
 from plant_traits.steps import Artifact
 from tasks.context import RunContext, showing_stage
@@ -36,7 +36,9 @@ def clean_observations(run: RunContext, world: Artifact | None, inputs: Artifact
     """Read, clean and key all occurrences, and enter them in the ledger."""
     listed = read_inputs(run, inputs)
     before = previous_observations(run.workspace, run.spec)
-    digests = {"occurrences": listed.digest("occurrences"), "taxa": taxa.digest}
+    profile = run.spec.profile
+    limits = ObservationLimits(profile.photos_per_observer_day, profile.largest_drop, profile.may_shrink)
+    digests = {"occurrences": listed.digest("occurrences", "reference"), "taxa": taxa.digest}
     return run.step(
         "observations",
         "observations",
@@ -49,10 +51,12 @@ def clean_observations(run: RunContext, world: Artifact | None, inputs: Artifact
             region=run.spec.region,
             salt=run.observer_salt,
             previous_ledger=None if before is None else run.store.fetch(before) / "ledger.parquet",
+            limits=limits,
         ),
         parameters={
             "month": str(run.spec.month),
             "region": list(run.spec.region.bbox),
+            "limits": [limits.photos_per_observer_day, limits.largest_drop, sorted(limits.may_shrink)],
             "salt": hashlib.sha256(run.observer_salt.encode()).hexdigest()[:16],
         },
         inputs=digests if before is None else {**digests, "before": before.digest},

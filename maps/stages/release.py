@@ -150,6 +150,14 @@ def _notes(spec: RunSpec, stages: Sequence[StageOutput]) -> list[str]:
             "measurement, where real plot means are made of species' values."
         )
     for stage in stages:
+        places = stage.artifact.summary.get("places", {})
+        if places:
+            told = "; ".join(f"{name.replace('_', ' ')}: {origin}" for name, origin in places.items())
+            notes.append(f"Places that records were tested against ({stage.name}): {told}.")
+        found = stage.artifact.summary.get("found", {})
+        if found:
+            told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in found.items() if n)
+            notes.append(f"Rows in which each test found something, several tests a row ({stage.name}): {told}.")
         flagged = stage.artifact.summary.get("flagged", {})
         if flagged:
             told = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in flagged.items())

@@ -18,9 +18,9 @@ from plant_traits.observations.places import (
     FloatArray,
     ReferencePlaces,
     in_sea,
-    natural_earth,
     within,
 )
+from plant_traits.observations.reference_places import reference_places
 from plant_traits.regions import Region
 from plant_traits.schemas import OBSERVATION
 from plant_traits.sources.raw_occurrence import RAW_OCCURRENCE, rejected_rows
@@ -36,6 +36,8 @@ FIRST_YEAR = 1900
 _WRONG_BASIS = ("FOSSILSPECIMEN", "LIVINGSPECIMEN", "MATERIALSAMPLE")
 # Among rows of the same record and photo, these decide which comes first.
 _TIE_BREAKERS = ("latitude", "longitude", "observed_on", "species", "coordinate_uncertainty_m", "observer", "licence")
+# Columns that only the tests of single rows read; they are not carried on.
+_TESTED_ONLY = ("scientific_name", "year", "recorded_by", "basis_of_record", "degree_of_establishment", "occurrence_id")
 _CAPTIVE = ("captive", "cultivated", "managed")
 
 
@@ -52,6 +54,9 @@ class CleanedObservations:
         dropped: rows dropped, by the first fatal flag of each, or by the reader's reason.
         flagged: rows kept with a flag, by flag; a row may have several.
         not_tested: tests that were not made for want of reference places.
+        found: rows in which a test found something, kept or dropped, by flag: each test's own count. A row may have
+            several flags; the sea, repetitions and outliers are looked for among the rows that are still in.
+        origins: where each test's reference places came from.
     """
 
     observations: pd.DataFrame
@@ -59,6 +64,8 @@ class CleanedObservations:
     dropped: dict[str, int] = field(default_factory=dict)
     flagged: dict[str, int] = field(default_factory=dict)
     not_tested: tuple[str, ...] = ()
+    found: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 def clean(
@@ -77,10 +84,46 @@ def clean(
         month: observations until its last day are taken; also the ``snapshot`` written.
         region: observations inside it are taken.
         salt: secret of the installation, not empty.
-        places: reference places; Natural Earth's when not given.
+        places: reference places; what is installed when not given.
 
     Returns:
         The observations and the account.
+
+    Raises:
+        TableError: a column is missing.
+        InputError: the salt is empty.
+    """
+    reference = places if places is not None else reference_places()
+    rows = flagged_rows(raw, month=month, region=region, salt=salt, places=reference)
+    kept = _kept(rows)
+    observations = rows.loc[kept, OBSERVATION.names].reset_index(drop=True)
+    unread = rejected_rows(raw)
+    return CleanedObservations(
+        observations=observations,
+        counts_in=len(raw) + sum(unread.values()),
+        dropped=_dropped(rows.loc[~kept, "flags"]) | unread,
+        flagged=_counts(observations["flags"]),
+        not_tested=reference.not_tested,
+        found=_counts(rows["flags"]),
+        origins=dict(reference.origins),
+    )
+
+
+def flagged_rows(
+    raw: pd.DataFrame, *, month: Month, region: Region, salt: str, places: ReferencePlaces
+) -> pd.DataFrame:
+    """Test and name raw occurrences, and keep all of them: for looking at what the tests found.
+
+    Args:
+        raw: as for ``clean``.
+        month: as for ``clean``.
+        region: as for ``clean``.
+        salt: as for ``clean``.
+        places: reference places.
+
+    Returns:
+        Columns ``OBSERVATION``, ``source`` and what ``raw`` has beyond ``RAW_OCCURRENCE``; a row per row of ``raw``,
+        sorted by observation and photo. ``flags`` has the bits of all tests that found something.
 
     Raises:
         TableError: a column is missing.
@@ -91,29 +134,21 @@ def clean(
         raise TableError(f"raw occurrences: columns {missing} are missing; found {list(raw.columns)}; use a reader")
     if not salt:
         raise InputError("the salt for observers' names is empty: set a secret one and keep it from month to month")
-    reference = places if places is not None else natural_earth()
     rows = _identified(raw, salt)
     flags = np.zeros(len(rows), dtype=np.int64)
-    for flag, found in _tests_of_rows(rows, month, region, reference).items():
+    for flag, found in _tests_of_rows(rows, month, region, places).items():
         flags |= np.where(found.to_numpy(dtype=bool), int(flag), 0)
+    rows = rows.drop(columns=list(_TESTED_ONLY))
     rows["flags"] = flags
     rows["growth_form"] = pd.Series(pd.NA, index=rows.index, dtype="str")
     rows["snapshot"] = str(month)
     rows = rows.sort_values(["observation_id", "photo_id", *_TIE_BREAKERS], ignore_index=True, na_position="last")
-    _flag_sea(rows, reference)
+    _flag_sea(rows, places)
     _flag_repetitions(rows)
     kept = _kept(rows)
     outlier = species_outliers(rows.loc[kept, "species"], rows.loc[kept, "latitude"], rows.loc[kept, "longitude"])
     _add(rows, kept, outlier, Flag.SPECIES_OUTLIER)
-    observations = rows[kept]
-    unread = rejected_rows(raw)
-    return CleanedObservations(
-        observations=observations[OBSERVATION.names].reset_index(drop=True),
-        counts_in=len(raw) + sum(unread.values()),
-        dropped=_dropped(rows.loc[~kept, "flags"]) | unread,
-        flagged=_flagged(observations["flags"]),
-        not_tested=_not_tested(reference),
-    )
+    return rows
 
 
 def _identified(raw: pd.DataFrame, salt: str) -> pd.DataFrame:
@@ -216,16 +251,7 @@ def _dropped(flags: pd.Series) -> dict[str, int]:
     return {str(Flag(int(bit)).name).lower(): int(n) for bit, n in zip(bits, counts, strict=True)}
 
 
-def _flagged(flags: pd.Series) -> dict[str, int]:
-    counts = {str(flag.name).lower(): int(((flags & int(flag)) != 0).sum()) for flag in Flag if not flag & FATAL}
+def _counts(flags: pd.Series) -> dict[str, int]:
+    bits = flags.to_numpy(dtype=np.int64)
+    counts = {str(flag.name).lower(): int(np.count_nonzero(bits & int(flag))) for flag in Flag}
     return {name: n for name, n in counts.items() if n}
-
-
-def _not_tested(places: ReferencePlaces) -> tuple[str, ...]:
-    tests = {
-        "country_centroid": places.country_centroids,
-        "province_centroid": places.province_centroids,
-        "capital": places.capitals,
-        "institution": places.institutions,
-    }
-    return tuple(name for name, points in tests.items() if len(points) == 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class ReferencePlaces:
         province_centroids: centroids of provinces and states.
         capitals: capital cities.
         institutions: herbaria, botanical gardens, museums.
+        origins: where the points of each test came from, in words.
     """
 
     land: tuple[shapely.Geometry, ...]
@@ -42,6 +44,18 @@ class ReferencePlaces:
     province_centroids: FloatArray
     capitals: FloatArray
     institutions: FloatArray
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def not_tested(self) -> tuple[str, ...]:
+        """The tests that cannot be made for want of places."""
+        tests = {
+            "country_centroid": self.country_centroids,
+            "province_centroid": self.province_centroids,
+            "capital": self.capitals,
+            "institution": self.institutions,
+        }
+        return tuple(name for name, points in tests.items() if len(points) == 0)
 
 
 def within(latitude: FloatArray, longitude: FloatArray, places: FloatArray, metres: float) -> BoolArray:

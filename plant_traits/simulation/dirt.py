@@ -8,6 +8,7 @@ import pandas as pd
 
 from plant_traits.simulation.flora import Flora
 from plant_traits.simulation.geography import centroids, is_land
+from plant_traits.simulation.landmarks import capitals, institutions, near, province_centres, random_land
 from plant_traits.simulation.records import SECOND_DATASET, Sightings
 from plant_traits.simulation.seeds import stream
 
@@ -23,11 +24,20 @@ SHARES = {
     "missing_coordinates": 0.01,
     "zero_coordinates": 0.005,
     "old": 0.005,
+    "future": 0.002,
+    "one_zero_coordinate": 0.002,
+    "equal_coordinates": 0.003,
+    "gbif_headquarters": 0.002,
+    "province_centroid": 0.004,
+    "fossil": 0.003,
+    "living_specimen": 0.003,
 }
+# What may be wrong and need not be: noted, and not dropped.
+SUSPECT_SHARES = {"capital": 0.004, "institution": 0.003, "default_uncertainty": 0.005, "outlier": 0.005}
 
 
 def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
-    """Spoil a share of the records, at least one of each kind of ``SHARES`` and each record in one way only.
+    """Spoil a share of the records, at least one of each kind of both tables and each record in one way only.
 
     The kind is kept in the column ``planted``. Duplicates are appended: the same plant, place, day, observer and
     picture under a new identifier in another dataset.
@@ -37,7 +47,7 @@ def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
     order = rng.permutation(len(records))
     taken = 0
     chosen: dict[str, IntArray] = {}
-    for kind, share in SHARES.items():
+    for kind, share in (SHARES | SUSPECT_SHARES).items():
         size = max(1, round(share * len(records)))
         chosen[kind] = np.sort(order[taken : taken + size])
         taken += size
@@ -58,7 +68,49 @@ def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
     records.loc[chosen["centroid"], "longitude"] = label["longitude"].to_numpy()[pick]
     sea = _open_sea(rng, chosen["sea"].size)
     records.loc[chosen["sea"], "latitude"], records.loc[chosen["sea"], "longitude"] = sea
+    _misplace(seed, records, chosen)
+    records.loc[chosen["fossil"], "basis"] = "FOSSIL_SPECIMEN"
+    records.loc[chosen["living_specimen"], "basis"] = "LIVING_SPECIMEN"
     return _append_duplicates(rng, records, sightings.photos, chosen["duplicate"])
+
+
+def _misplace(seed: int, records: pd.DataFrame, chosen: dict[str, IntArray]) -> None:
+    """Write down wrong places, dates and uncertainties, in place."""
+    rng = stream(seed, "more dirt")
+    garden = institutions(seed)[["latitude", "longitude"]].to_numpy(dtype=np.float64)
+    headquarters = np.array([[55.67, 12.58]])
+    for kind, places, km in (
+        ("gbif_headquarters", headquarters, 0.9),
+        ("province_centroid", province_centres(), 0.2),
+        ("capital", capitals(), 8.0),
+        ("institution", garden, 0.08),
+    ):
+        rows = chosen[kind]
+        records.loc[rows, "latitude"], records.loc[rows, "longitude"] = near(rng, places, rows.size, 0.0, km)
+    rows = chosen["one_zero_coordinate"]
+    records.loc[rows[::2], "latitude"] = 0.0
+    records.loc[rows[1::2], "longitude"] = 0.0
+    rows = chosen["equal_coordinates"]
+    records.loc[rows, "longitude"] = records.loc[rows, "latitude"] * rng.choice([-1.0, 1.0], rows.size)
+    rows = chosen["future"]
+    records.loc[rows, "date"] = np.datetime64("2027-01-15") + rng.integers(0, 300, rows.size)
+    rows = chosen["default_uncertainty"]
+    records.loc[rows, "uncertainty_m"] = rng.choice([301.0, 3036.0, 999.0, 9999.0], rows.size)
+    rows = chosen["outlier"]
+    records.loc[rows, "latitude"], records.loc[rows, "longitude"] = _far_away(rng, records.loc[rows])
+
+
+def _far_away(
+    rng: np.random.Generator, records: pd.DataFrame
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Choose, of thirty places on land, the one farthest from where the plant stood."""
+    latitude, longitude = (values.reshape(-1, 30) for values in random_land(rng, 30 * len(records)))
+    here, there = np.deg2rad(records[["true_latitude", "true_longitude"]].to_numpy()), np.deg2rad([latitude, longitude])
+    cosine = np.sin(here[:, :1]) * np.sin(there[0]) + np.cos(here[:, :1]) * np.cos(there[0]) * np.cos(
+        here[:, 1:] - there[1]
+    )
+    pick = np.arange(len(records)), cosine.argmin(axis=1)
+    return latitude[pick], longitude[pick]
 
 
 def _lookalikes(rng: np.random.Generator, wrong: pd.DataFrame, flora: Flora) -> IntArray:

@@ -11,6 +11,7 @@ import pandas as pd
 from data_catalog import WorldSettings
 from plant_traits.simulation.flora import Flora
 from plant_traits.simulation.geography import Cities, is_land
+from plant_traits.simulation.landmarks import capitals, coast, country_centres, institutions, near
 from plant_traits.simulation.observers import Observers
 from plant_traits.simulation.planet import Planet
 from plant_traits.simulation.seeds import stream
@@ -24,6 +25,13 @@ SECOND_DATASET = "7a3679ef-5582-4aaa-81f0-8c2545cafc81"  # Pl@ntNet observations
 _SECOND_PHOTO = 0.12  # share of records with a second photo
 _LICENCES = ("http://creativecommons.org/licenses/by-nc/4.0/legalcode", "http://creativecommons.org/licenses/by/4.0/legalcode",
              "http://creativecommons.org/publicdomain/zero/1.0/legalcode")  # fmt: skip
+# Good records at places that look wrong: share, closest and farthest distance in km from a place of that kind.
+INNOCENT = {
+    "coast": (0.004, 0.0, 0.9),
+    "near_capital": (0.003, 1.0, 9.0),
+    "near_centroid": (0.001, 1.2, 5.0),
+    "near_institution": (0.002, 0.2, 2.0),
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ def draw_sightings(
     count = max(1, round(settings.photos / (1 + _SECOND_PHOTO) * 0.98))
     observer = rng.choice(observers.effort.size, count, p=observers.effort)
     latitude, longitude = _places(rng, observer, observers, cities)
+    innocent = _move_to_landmarks(settings.seed, latitude, longitude)
     species = _choose(rng, planet, flora, observers, observer, latitude, longitude)
     table = flora.species.iloc[species]
     day = np.datetime64("2026-09-30") - np.floor(rng.beta(1.0, 3.0, count) * 3800).astype(np.int64)
@@ -76,6 +85,8 @@ def draw_sightings(
             "licence": rng.choice(_LICENCES, count, p=[0.62, 0.28, 0.10]),
             "dataset_key": np.where(rng.random(count) < 0.94, INAT_DATASET, SECOND_DATASET),
             "cultivated": False,
+            "basis": "HUMAN_OBSERVATION",
+            "innocent": innocent,
             "planted": "none",
             "true_species": table["species"].to_numpy(),
         }
@@ -120,6 +131,27 @@ def _places(
     rest = np.isnan(latitude)
     latitude[rest], longitude[rest] = cities.latitude[target[rest]], cities.longitude[target[rest]]
     return latitude, longitude
+
+
+def _move_to_landmarks(seed: int, latitude: FloatArray, longitude: FloatArray) -> npt.NDArray[np.str_]:
+    """Move a few observers to places of ``INNOCENT``, in place, before they look for plants; say whom."""
+    rng = stream(seed, "innocents")
+    table = institutions(seed)[["latitude", "longitude"]].to_numpy(dtype=np.float64)
+    places = {
+        "coast": coast(),
+        "near_capital": capitals(),
+        "near_centroid": country_centres(),
+        "near_institution": table,
+    }
+    kind = np.full(latitude.size, "none", dtype="<U16")
+    order = rng.permutation(latitude.size)
+    for name, (share, closest, farthest) in INNOCENT.items():
+        count = round(share * latitude.size)
+        rows, order = order[:count], order[count:]
+        on_land = name != "coast"
+        latitude[rows], longitude[rows] = near(rng, places[name], count, closest, farthest, on_land=on_land)
+        kind[rows] = name
+    return kind
 
 
 def _choose(

@@ -23,6 +23,7 @@ from plant_traits.simulation.planet import Planet, build_planet
 from plant_traits.simulation.records import Sightings, draw_sightings
 from plant_traits.simulation.seeds import stream
 from plant_traits.simulation.traits import TraitModel, build_trait
+from plant_traits.simulation.world_file import write_world_file
 from plant_traits.simulation.write_dwca import write_dwca
 from plant_traits.simulation.write_products import write_products
 from plant_traits.simulation.write_rasters import write_chelsa, write_grid, write_soilgrids
@@ -52,7 +53,8 @@ def build_world(
 
     ``gbif/`` (Darwin Core archive), ``photos/photos.zip`` (a bucket's mirror), ``try/`` (a release), ``chelsa/``,
     ``soilgrids/``, ``splotopen/``, ``products/`` (maps of two published kinds) and ``truth/``, which only scoring
-    reads: ``true_<trait>_05deg_ln.tif`` (community means, working space) and ``records.parquet``.
+    reads: ``true_<trait>_05deg_ln.tif`` (community means, working space) and ``records.parquet``. ``world.json`` tells
+    the services that stand on the world its seed and species.
 
     Args:
         settings: seed and sizes.
@@ -81,6 +83,7 @@ def build_world(
         "plots": settings.plots,
         "species": len(flora.species),
     }
+    write_world_file(settings, flora.species, destination)
     identifiers = write_dwca(sightings, flora, destination / "gbif")
     counts["trait rows"] = write_try(seed, planet, flora, models, destination / "try" / "TRY_release.txt")["rows"]
     write_chelsa(planet, sources["chelsa-2.1"], settings.climate_resolution, destination / "chelsa")

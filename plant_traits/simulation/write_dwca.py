@@ -83,7 +83,7 @@ def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
         "gbifID": 5_000_000_000 + number * 11,
         "datasetKey": records["dataset_key"].to_numpy(),
         "occurrenceID": np.char.add(observation.astype(str), catalogue),
-        "basisOfRecord": "HUMAN_OBSERVATION",
+        "basisOfRecord": records["basis"].to_numpy(),
         "occurrenceStatus": "PRESENT",
         "institutionCode": np.where(inat, "iNaturalist", "PlantNet"),
         "collectionCode": "Observations",

@@ -12,16 +12,11 @@ import numpy as np
 import pandas as pd
 
 from data_catalog import Catalog, Profile, Source
-from plant_traits.covariates.cube import (
-    LayerFolder,
-    build_grid_covariates,
-    list_covariates,
-    model_matrix,
-    sample_opened,
-    write_covariates,
-)
+from plant_traits.covariates.cube import LayerFolder, list_covariates, model_matrix, sample_opened
 from plant_traits.covariates.land import land_fraction
-from plant_traits.covariates.layers import CheckedRaster, open_layer
+from plant_traits.covariates.layers import open_layer
+from plant_traits.covariates.raster import CheckedRaster
+from plant_traits.covariates.store import build_covariate_store, known_cells
 from plant_traits.grid import Grid
 from plant_traits.regions import Region
 from plant_traits.schemas import SHARD_ROW, read_table
@@ -57,16 +52,15 @@ def grid_covariates(destination: Path, *, rasters: Sequence[LayerFolder], grid: 
     Raises:
         InputError: a raster is missing or contradicts the catalogue.
     """
-    cube = build_grid_covariates(rasters, grid, region)
-    masked = {f"pixels of {name} out of range": int(cube[name].attrs["masked_pixels"]) for name in cube.data_vars}
-    known = np.any([np.isfinite(cube[name].to_numpy()) for name in cube.data_vars], axis=0)
     land = land_fraction(grid).astype(np.float32)
-    cube[LAND] = (("lat", "lon"), land, {"units": "1", "long_name": "share of the cell that is land"})
-    write_covariates(cube, destination / "covariates.zarr")
+    attributes = {"units": "1", "long_name": "share of the cell that is land"}
+    path = destination / "covariates.zarr"
+    masked = build_covariate_store(path, rasters, grid, region, fields={LAND: (land, attributes)})
+    known = sum(int((known & (land[rows] > 0)).sum()) for rows, known in known_cells(path, list(masked)))
     return {
         "in": {"layers": len(masked)},
-        "out": {"land cells": int((land > 0).sum()), "land cells with a covariate": int((known & (land > 0)).sum())},
-        "lost": {reason: n for reason, n in masked.items() if n},
+        "out": {"land cells": int((land > 0).sum()), "land cells with a covariate": known},
+        "lost": {f"pixels of {name} out of range": n for name, n in masked.items() if n},
     }
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pandas as pd
 
+from plant_traits.grid import Grid
 from plant_traits.month import Month
 from plant_traits.observations.cleaning import clean
-from plant_traits.observations.ledger import update_ledger
+from plant_traits.observations.effort import cap_effort, target_group_effort
+from plant_traits.observations.ledger import ledger_changes, update_ledger
+from plant_traits.observations.reference_places import reference_places
 from plant_traits.regions import Region
 from plant_traits.schemas import LEDGER, OBSERVATION, read_table, write_table
 from plant_traits.sources.inputs import InputSet
@@ -16,6 +22,24 @@ from plant_traits.sources.occurrences import read_occurrences
 from plant_traits.sources.raw_occurrence import concatenated
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_form_of
+
+CHANGES = ("added", "returned")  # what the ledger's states do not tell
+EFFORT_GRID = Grid(Fraction(1))
+
+
+@dataclass(frozen=True)
+class ObservationLimits:
+    """What a run lets through.
+
+    Attributes:
+        photos_per_observer_day: most photos of a species by one observer on one day in one cell of 1 degree.
+        largest_drop: share of a source's records that may disappear from one month to the next.
+        may_shrink: sources of which more may disappear.
+    """
+
+    photos_per_observer_day: int = 5
+    largest_drop: float = 0.2
+    may_shrink: Collection[str] = ()
 
 
 def build_observations(
@@ -28,8 +52,9 @@ def build_observations(
     region: Region,
     salt: str,
     previous_ledger: Path | None,
+    limits: ObservationLimits | None = None,
 ) -> Summary:
-    """Write ``observations.parquet`` and ``ledger.parquet``.
+    """Write ``observations.parquet``, ``ledger.parquet`` and ``effort.parquet`` (all plant records by cell).
 
     Args:
         destination: an empty folder.
@@ -40,24 +65,34 @@ def build_observations(
         region: records outside it do not take part.
         salt: secret of the installation; observers' names are hashed with it.
         previous_ledger: the ledger of the run before, where there is one.
+        limits: what is let through; the defaults where not given.
 
     Returns:
         Counts in, out and lost, by reason.
 
     Raises:
-        InputError: an occurrence file cannot be read.
+        InputError: an occurrence file cannot be read, or a source lost more records than may disappear in a month.
     """
+    limits = limits or ObservationLimits()
     frames = []
     read = {}
     for record in inputs.of("occurrences"):
         frame = read_occurrences(record.reader, root / record.path, record.source)
         frames.append(frame)
         read[f"rows of {record.source}"] = len(frame)
-    cleaned = clean(concatenated(frames), month=month, region=region, salt=salt)
+    folders = [root / record.path for record in inputs.of("reference")]
+    places = reference_places(folders[0] if folders else None)
+    cleaned = clean(concatenated(frames), month=month, region=region, salt=salt, places=places)
     forms = pd.read_parquet(taxa / "growth_forms.parquet").set_index("taxon")["growth_form"]
     observations = cleaned.observations.assign(growth_form=growth_form_of(cleaned.observations, forms))
     previous = None if previous_ledger is None else read_table(previous_ledger, LEDGER)
-    ledger = update_ledger(previous, observations, month)
+    ledger = update_ledger(
+        previous, observations, month, largest_drop=limits.largest_drop, may_shrink=limits.may_shrink
+    )
+    changes = ledger_changes(previous, ledger)
+    effort = target_group_effort(observations, EFFORT_GRID)
+    observations, crowded = cap_effort(observations, limits.photos_per_observer_day, EFFORT_GRID)
+    effort.to_parquet(destination / "effort.parquet", index=False)
     write_table(observations, destination / "observations.parquet", OBSERVATION)
     write_table(ledger, destination / "ledger.parquet", LEDGER)
     return {
@@ -68,8 +103,15 @@ def build_observations(
             "species": int(observations["species"].nunique()),
             "observers": int(observations["observer"].nunique()),
             **{f"ledger: {state}": int(n) for state, n in ledger["state"].value_counts().sort_index().items()},
+            **{
+                f"since the month before: {kind}": len(getattr(changes, kind))
+                for kind in CHANGES
+                if previous is not None
+            },
         },
-        "lost": dict(cleaned.dropped),
+        "lost": dict(cleaned.dropped) | ({"photos beyond an observer's share": crowded} if crowded else {}),
+        "found": dict(cleaned.found),
         "flagged": dict(cleaned.flagged),
+        "places": dict(cleaned.origins),
         "not tested": list(cleaned.not_tested),
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from plant_traits.errors import InputError, TableError
 from plant_traits.month import Month
-from plant_traits.observations.cleaning import CleanedObservations, clean
+from plant_traits.observations.cleaning import CleanedObservations, clean, flagged_rows
 from plant_traits.observations.flags import FATAL, Flag, names_of
 from plant_traits.observations.outliers import species_outliers
 from plant_traits.observations.places import ReferencePlaces, in_sea, natural_earth, within
@@ -31,6 +32,7 @@ PLACES = ReferencePlaces(
     capitals=np.array([[35.0, 45.0]]),
     institutions=NONE,
 )
+MORE_PLACES = replace(PLACES, province_centroids=np.array([[20.0, 41.0]]), institutions=np.array([[25.0, 42.0]]))
 GOOD = {
     "source": "gbif", "dataset_key": "d", "photo_id": None, "scientific_name": "Poa annua L.", "species": "Poa annua",
     "genus": "Poa", "family": "Poaceae", "latitude": 10.5, "longitude": 20.25, "observed_on": "2020-05-01",
@@ -111,6 +113,54 @@ def test_the_edge_of_a_test_is_kept(change: dict[str, object]) -> None:
     found = cleaned(change)
     assert len(found.observations) == 1
     assert found.flagged == {}
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "dropped", "flagged"),
+    [
+        (20.008, 41.0, {"province_centroid": 1}, {}),  # 890 m
+        (20.010, 41.0, {}, {}),  # 1,112 m
+        (25.0008, 42.0, {}, {"institution": 1}),  # 89 m
+        (25.0010, 42.0, {}, {}),  # 111 m
+    ],
+)
+def test_provinces_and_institutions_are_tested_where_they_are_known(
+    latitude: float, longitude: float, dropped: dict[str, int], flagged: dict[str, int]
+) -> None:
+    found = cleaned({"latitude": latitude, "longitude": longitude}, places=MORE_PLACES)
+    assert (found.dropped, found.flagged, found.not_tested) == (dropped, flagged, ())
+
+
+def test_each_test_has_its_own_count_whatever_else_is_wrong_with_a_row() -> None:
+    found = cleaned(
+        {"latitude": 0.0, "longitude": 0.0, "observed_on": "1850-01-01", "coordinate_uncertainty_m": 301.0},
+        {"degree_of_establishment": "cultivated", "basis_of_record": "LIVING_SPECIMEN", "observed_on": "1850-01-01"},
+        {"latitude": 11.0, "coordinate_uncertainty_m": 999.0},
+    )
+    assert found.dropped == {"coordinate_zero": 1, "basis_of_record": 1}
+    assert found.flagged == {"uncertainty_default": 1}
+    assert found.found == {
+        "coordinate_zero": 1,
+        "coordinate_equal": 1,
+        "basis_of_record": 1,
+        "captive": 1,
+        "year_early": 2,
+        "uncertainty_default": 2,
+    }
+
+
+def test_rows_can_be_looked_at_with_their_flags() -> None:
+    frame = raw({}, {"latitude": 91.0}).assign(note=["good", "bad"])
+    rows = flagged_rows(frame, month=MONTH, region=WORLD, salt="s", places=PLACES)
+    assert rows[["note", "observation_id"]].to_numpy().tolist() == [["good", "gbif:d:0"], ["bad", "gbif:d:1"]]
+    assert [names_of(flags) for flags in rows["flags"]] == [(), ("coordinate_out_of_range",)]
+    assert set(OBSERVATION.names) <= set(rows.columns)
+
+
+def test_where_reference_places_came_from_is_told() -> None:
+    found = clean(raw({}), month=MONTH, region=WORLD, salt="s")
+    assert found.not_tested == ("institution",)
+    assert "GeoNames" in found.origins["capital"]
 
 
 def test_an_observation_has_its_schema_and_identity() -> None:
@@ -254,4 +304,8 @@ def test_real_occurrences_are_cleaned(real_data: Path) -> None:
     # 2,957 records at 0/0 and 41 more on the equator or the prime meridian
     assert found.dropped["coordinate_zero"] == 2998
     assert found.dropped["no_species"] == 15
+    assert found.found["no_species"] == 17
+    assert found.found["date_missing"] == 194_124
+    assert 400 < found.found["capital"] < 700
+    assert 80 < found.found["province_centroid"] < 200
     assert 180_000 < len(found.observations) < 185_000

@@ -85,6 +85,7 @@ class Source(Entry):
     doi: str | None = None
     citation: str
     notes: str | None = None
+    checklist: str | None = Field(default=None, description="the taxonomy whose accepted names the source writes")
     hosts: tuple[HostLimits, ...] = ()
     layers: tuple[RasterLayer, ...] = ()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.context import RunWords, open_run
-from tasks.observations import clean_observations, summarise_traits
+from tasks.observations import clean_observations, read_trait_tables, summarise_traits
 from tasks.sources import acquire as fetch_sources
-from tasks.sources import fetch_photos, simulate_world
+from tasks.sources import fetch_photos, match_names, simulate_world
 
 
 @flow(name="acquire", flow_run_name="{profile}", validate_parameters=True)
@@ -49,7 +49,9 @@ def acquire(
     with open_run(words) as run:
         world = simulate_world(run)
         inputs = fetch_sources(run, world)
-        taxa = summarise_traits(run, world, inputs)
-        observations = clean_observations(run, world, inputs, taxa)
+        records = read_trait_tables(run, world, inputs)
+        names = match_names(run, world, inputs, records)
+        taxa = summarise_traits(run, records, names)
+        observations = clean_observations(run, world, inputs, taxa, names)
         fetch_photos(run, world, observations)
         return str(run.data_root(world))

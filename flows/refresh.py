@@ -14,8 +14,8 @@ from tasks.model import (
     sample_at_records,
     train_heads,
 )
-from tasks.observations import clean_observations, cut_shards, summarise_traits
-from tasks.sources import acquire, fetch_photos, simulate_world
+from tasks.observations import clean_observations, cut_shards, read_trait_tables, summarise_traits
+from tasks.sources import acquire, fetch_photos, match_names, simulate_world
 
 
 @flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
@@ -63,8 +63,10 @@ def refresh(
     with open_run(words) as run:
         world = simulate_world(run)
         inputs = acquire(run, world)
-        taxa = summarise_traits(run, world, inputs)
-        observations = clean_observations(run, world, inputs, taxa)
+        records = read_trait_tables(run, world, inputs)
+        names = match_names(run, world, inputs, records)
+        taxa = summarise_traits(run, records, names)
+        observations = clean_observations(run, world, inputs, taxa, names)
         covariates = bring_to_grid(run, world, inputs)
         photos = fetch_photos(run, world, observations)
         shards = cut_shards(run, world, inputs, observations, photos)
@@ -78,11 +80,13 @@ def refresh(
         estimates = estimate(run, moments)
         maps = lay_out_maps(run, inputs, estimates, land, model)
         comparison = compare(run, world, inputs, maps, estimates, land, observations, taxa)
-        records = cite(run, world, maps, shards, predictions)
+        used = cite(run, world, maps, shards, predictions)
         return release(
             run,
             {
                 "inputs": inputs,
+                "trait records": records,
+                "names": names,
                 "species traits": taxa,
                 "observations": observations,
                 "photos": photos,
@@ -98,6 +102,6 @@ def refresh(
                 "estimates": estimates,
                 "maps": maps,
                 "comparison": comparison,
-                "records used": records,
+                "records used": used,
             },
         )

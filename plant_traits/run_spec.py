@@ -121,6 +121,12 @@ class RunSpec:
         return {limits.host: limits for source in sources for limits in self.catalog.source(source).hosts}
 
     @property
+    def sources_with_accepted_names(self) -> tuple[str, ...]:
+        """The occurrence sources that write the accepted names of GBIF's checklist themselves."""
+        sources = dict.fromkeys(item.source for item in self.profile.inputs.occurrences)
+        return tuple(source for source in sources if self.catalog.source(source).checklist is not None)
+
+    @property
     def _region_name(self) -> str:
         return "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,9 @@ from data_catalog import Acquisition
 from plant_traits.code_version import code_version
 from plant_traits.sources.acquire import Acquired
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
-from plant_traits.sources.registry import OBSERVATIONS
+from plant_traits.sources.registry import NAMES, OBSERVATIONS
 from plant_traits.sources.web.client import Web
-from plant_traits.stages import acquisition
+from plant_traits.stages import acquisition, names
 from plant_traits.stages.photo_list import list_photos, state_of_lists
 from plant_traits.stages.world import simulate
 from plant_traits.steps import Artifact
@@ -60,6 +61,34 @@ def acquire(run: RunContext, world: Artifact | None) -> Artifact:
             partial(fingerprint, listed=listed, root=root),
             code=code_version(fingerprint.__module__),
             parameters={"files": listed},
+        )
+    return stage.artifact
+
+
+@task(name="match names", cache_policy=NO_CACHE)
+def match_names(run: RunContext, world: Artifact | None, inputs: Artifact, records: Artifact) -> Artifact | None:
+    """Ask for the accepted names of trait tables and occurrences; a profile without a taxonomy asks nobody."""
+    items = acquisition.acquisitions(run.spec, NAMES)
+    if not items:
+        return None
+    listed = read_inputs(run, inputs)
+    accepted = run.spec.sources_with_accepted_names
+    root = run.data_root(world)
+    asked = run.step(
+        "names to match",
+        "names-to-match",
+        partial(names.collect_names, root=root, inputs=listed, records=run.store.fetch(records), accepted=accepted),
+        parameters={"accepted": list(accepted)},
+        inputs={"occurrences": listed.digest("occurrences"), "records": records.digest},
+    )
+    with showing_stage("names") as stage:
+        _fetch(run, world, items, {NAMES: run.store.fetch(asked) / names.NAMES}, stage.progress)
+        answers = root / items[0].into / names.NAMES
+        stage.artifact = run.store.run(
+            "names",
+            partial(names.keep_answers, answers=answers),
+            code=code_version(names.__name__),
+            inputs={"answers": hashlib.sha256(answers.read_bytes()).hexdigest()},
         )
     return stage.artifact
 

@@ -20,6 +20,7 @@ from plant_traits.schemas import LEDGER, OBSERVATION, read_table, write_table
 from plant_traits.sources.inputs import InputSet
 from plant_traits.sources.occurrences import read_occurrences
 from plant_traits.sources.raw_occurrence import concatenated
+from plant_traits.stages.names import with_accepted_names
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_form_of
 
@@ -52,6 +53,8 @@ def build_observations(
     region: Region,
     salt: str,
     previous_ledger: Path | None,
+    names: Path | None = None,
+    accepted: Collection[str] = (),
     limits: ObservationLimits | None = None,
 ) -> Summary:
     """Write ``observations.parquet``, ``ledger.parquet`` and ``effort.parquet`` (all plant records by cell).
@@ -65,6 +68,8 @@ def build_observations(
         region: records outside it do not take part.
         salt: secret of the installation; observers' names are hashed with it.
         previous_ledger: the ledger of the run before, where there is one.
+        names: output of ``keep_answers``, or None where no taxonomy was asked.
+        accepted: sources whose names are the taxonomy's own.
         limits: what is let through; the defaults where not given.
 
     Returns:
@@ -78,6 +83,8 @@ def build_observations(
     read = {}
     for record in inputs.of("occurrences"):
         frame = read_occurrences(record.reader, root / record.path, record.source)
+        if record.source not in accepted:
+            frame, _ = with_accepted_names(frame, names)
         frames.append(frame)
         read[f"rows of {record.source}"] = len(frame)
     folders = [root / record.path for record in inputs.of("reference")]

@@ -1,4 +1,4 @@
-"""Stage: what the trait tables know about taxa, and the measurements they hold of plants at a place."""
+"""Stages: the trait tables read, and what they know about taxa and about plants at a place."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from data_catalog import Trait
 from plant_traits.schemas import MEASUREMENT, SPECIES_TRAIT, write_table
 from plant_traits.sources.inputs import InputSet
 from plant_traits.sources.trait_tables import read_traits
+from plant_traits.stages.names import with_accepted_names
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_forms
 from plant_traits.taxa.species_traits import measurements, summarise
 
+RECORDS = "trait_records.parquet"
 
-def summarise_taxa(destination: Path, *, root: Path, inputs: InputSet, traits: Sequence[Trait]) -> Summary:
-    """Read every trait table and write the distribution of each trait within species, genera and families.
 
-    Writes ``species_traits.parquet``, ``measurements.parquet`` and ``growth_forms.parquet`` (taxon, growth_form).
+def gather_trait_records(destination: Path, *, root: Path, inputs: InputSet, traits: Sequence[Trait]) -> Summary:
+    """Read every trait table; write ``trait_records.parquet``, names as the tables have them.
 
     Args:
         destination: an empty folder.
@@ -43,19 +44,37 @@ def summarise_taxa(destination: Path, *, root: Path, inputs: InputSet, traits: S
         read[f"rows of {record.source}"] += table.read
         lost.update({f"{record.source}: {reason}": n for reason, n in table.rejected.items()})
     records = pd.concat(frames, ignore_index=True)
-    summary = summarise(records, traits)
-    measured = measurements(records)
-    forms = growth_forms(records)
+    records.to_parquet(destination / RECORDS, index=False)
+    return {"in": dict(read), "out": {"trait records": len(records)}, "lost": dict(lost)}
+
+
+def summarise_taxa(destination: Path, *, records: Path, names: Path | None, traits: Sequence[Trait]) -> Summary:
+    """Write the distribution of each trait within species, genera and families, under accepted names where known.
+
+    Writes ``species_traits.parquet``, ``measurements.parquet`` and ``growth_forms.parquet`` (taxon, growth_form).
+
+    Args:
+        destination: an empty folder.
+        records: output of ``gather_trait_records``.
+        names: output of ``keep_answers``, or None where no taxonomy was asked.
+        traits: the traits.
+
+    Returns:
+        Counts in and out, and names by how they were matched.
+    """
+    table = pd.read_parquet(records / RECORDS)
+    table, matched = with_accepted_names(table, names)
+    summary = summarise(table, traits)
+    measured = measurements(table)
+    forms = growth_forms(table)
     write_table(summary, destination / "species_traits.parquet", SPECIES_TRAIT)
     write_table(measured, destination / "measurements.parquet", MEASUREMENT)
     forms.reset_index().to_parquet(destination / "growth_forms.parquet")
     species = summary[summary["rank"] == "species"]
     return {
-        "in": dict(read),
+        "in": {"trait records": len(table), **matched},
         "out": {
-            "trait records": len(records),
             "species with a trait": int(species["taxon"].nunique()),
             "measurements at a place": len(measured),
         },
-        "lost": dict(lost),
     }

@@ -8,11 +8,12 @@ from pathlib import Path
 from plant_traits.run_spec import RunSpec
 from plant_traits.simulation.services import serve
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
-from plant_traits.sources.registry import OBSERVATIONS
+from plant_traits.sources.registry import NAMES, OBSERVATIONS
 from plant_traits.sources.web.client import Patience, Web
 from plant_traits.stages.acquisition import ACCOUNT, acquire, acquisitions, bring
+from plant_traits.stages.names import collect_names, keep_answers
 from plant_traits.stages.observations import build_observations
-from plant_traits.stages.taxa import summarise_taxa
+from plant_traits.stages.taxa import gather_trait_records, summarise_taxa
 
 SERVICES = ".services"
 
@@ -30,11 +31,17 @@ def fetch_all(world: Path, mirror: Path, tables: Path, faults: float) -> None:
         ) as web,
     ):
         acquire(spec, mirror, web, items=acquisitions(spec))
-        tables.mkdir(exist_ok=True)
+        asked = tables / "asked"
+        asked.mkdir(parents=True, exist_ok=True)
         listed = listing(spec.inputs, spec.profile.traits, spec.catalog, mirror)
         fingerprint(tables, listed=listed, root=mirror)
         inputs = InputSet.read(tables / "inputs.json")
-        summarise_taxa(tables, root=mirror, inputs=inputs, traits=spec.traits)
+        gather_trait_records(tables, root=mirror, inputs=inputs, traits=spec.traits)
+        accepted = spec.sources_with_accepted_names
+        collect_names(asked, root=mirror, inputs=inputs, records=tables, accepted=accepted)
+        acquire(spec, mirror, web, items=acquisitions(spec, NAMES), tables={NAMES: asked / "names.parquet"})
+        keep_answers(tables, answers=mirror / "names" / "names.parquet")
+        summarise_taxa(tables, records=tables, names=tables, traits=spec.traits)
         build_observations(
             tables,
             root=mirror,
@@ -44,6 +51,8 @@ def fetch_all(world: Path, mirror: Path, tables: Path, faults: float) -> None:
             region=spec.region,
             salt="virtual",
             previous_ledger=None,
+            names=tables,
+            accepted=accepted,
         )
         photos = {OBSERVATIONS: tables / "observations.parquet"}
         acquire(spec, mirror, web, items=acquisitions(spec, OBSERVATIONS), tables=photos)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _ROOTS = ("Acer", "Bet", "Cor", "Dal", "Eran", "Fil", "Gal", "Hel", "Ixor", "Jun", "Kal", "Lant", "Mal", "Nig", "Oly",
@@ -36,3 +38,15 @@ def epithets(rng: np.random.Generator, count: int) -> list[str]:
     pool = [stem + suffix for stem in _STEMS for suffix in _SUFFIXES]
     order = np.concatenate([rng.permutation(len(pool)) for _ in range(1 + count // len(pool))])
     return [pool[k] for k in order[:count]]
+
+
+def synonyms(species: Sequence[str], genera: Sequence[str]) -> dict[str, int]:
+    """Return names that some species once had, with the row of the species: every seventh, in the genus of the next.
+
+    Args:
+        species: accepted binomials.
+        genera: their genera.
+    """
+    accepted = set(species)
+    names = {f"{genera[row + 1]} {species[row].split(' ')[1]}": row for row in range(0, len(species) - 1, 7)}
+    return {name: row for name, row in names.items() if name not in accepted}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.simulation.flora import Flora
+from plant_traits.simulation.names import synonyms
 from plant_traits.simulation.planet import Planet
 from plant_traits.simulation.seeds import stream
 from plant_traits.simulation.traits import TraitModel
@@ -30,6 +31,8 @@ _GROWTH = {"tree": "tree", "shrub": "Shrub", "forb": "herb", "graminoid": "grami
 def write_try(seed: int, planet: Planet, flora: Flora, models: Sequence[TraitModel], path: Path) -> dict[str, int]:
     """Write a release: several plants of each species at places of its range, with the errors releases have.
 
+    Its taxonomy is not GBIF's: a species that has a synonym is called by it.
+
     Args:
         seed: of the world.
         planet: where plants grow.
@@ -49,15 +52,19 @@ def write_try(seed: int, planet: Planet, flora: Flora, models: Sequence[TraitMod
     table["ObsDataID"] = 1_000_000 + np.arange(len(table)) * 3
     table = _with_duplicates(rng, table)
     species = flora.species.iloc[table["species"].to_numpy()]
+    older = synonyms(flora.species["species"].tolist(), flora.species["genus"].tolist())
+    name = flora.species["species"].copy()
+    name.iloc[list(older.values())] = list(older)
+    called = name.iloc[table["species"].to_numpy()].to_numpy()
     who = table["dataset"].to_numpy()
     table = table.assign(
         LastName=np.array([name for name, _ in _PEOPLE])[who],
         FirstName=np.array([name for _, name in _PEOPLE])[who],
         DatasetID=20 + who,
         Dataset=np.array([f"Virtual Traits of {name}" for name, _ in _PEOPLE])[who],
-        SpeciesName=species["species"].to_numpy(),
+        SpeciesName=called,
         AccSpeciesID=species["taxon_key"].to_numpy() - 5_200_000,
-        AccSpeciesName=species["species"].to_numpy(),
+        AccSpeciesName=called,
         Reference="Simulated; not an observation of nature",
     )
     lines = table.reindex(columns=list(COLUMNS)).astype(object)

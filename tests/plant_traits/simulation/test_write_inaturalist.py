@@ -1,0 +1,170 @@
+"""iNaturalist's tables agree with GBIF's records, and have what GBIF has not."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image, ImageOps
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from plant_traits.simulation.services.inaturalist_api import InaturalistApi
+from plant_traits.simulation.services.world_records import WorldRecords
+from plant_traits.simulation.world_file import read_world_file
+from plant_traits.simulation.write_inaturalist import TABLES, mirrored, write_inaturalist
+
+INAT = "50c9509d-22c7-4a22-a47d-8c48425ef4a7"
+
+
+@pytest.fixture(scope="module")
+def tables(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inaturalist")
+    write(tiny_world, folder)
+    return folder
+
+
+def write(world: Path, folder: Path) -> dict[str, int]:
+    records = WorldRecords.of_world(world)
+    settings, _ = read_world_file(world)
+    photos = world / "photos" / "photos.zip"
+    return write_inaturalist(records.occurrences, records.media, photos, settings.seed, folder)
+
+
+def read(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / "bucket" / f"{name}.csv.gz"
+    return pd.read_csv(path, sep="\t", quoting=3, keep_default_na=False, dtype=str)
+
+
+def test_photos_are_those_of_gbifs_records(tables: Path, tiny_world: Path) -> None:
+    records = WorldRecords.of_world(tiny_world)
+    observations, photos = read(tables, "observations"), read(tables, "photos")
+    joined = photos.merge(observations, on="observation_uuid", suffixes=("", "_of"))
+    gbif = records.media.merge(records.occurrences[records.occurrences["datasetKey"] == INAT], on="gbifID")
+    gbif["photo_id"] = gbif["identifier"].str.extract(r"/photos/(\d+)/", expand=False)
+    both = gbif.merge(joined, on="photo_id")
+    assert len(both) == len(gbif) > 200
+    assert (both["latitude"] == both["decimalLatitude"]).all()
+    assert (both["observed_on"] == both["eventDate"].str[:10]).all()
+    names = read(tables, "taxa").set_index("taxon_id")["name"]
+    assert (names.loc[both["taxon_id"]].to_numpy() == both["species"].to_numpy()).all()
+    logins = read(tables, "observers").set_index("observer_id")["login"]
+    assert (logins.loc[both["observer_id"]].to_numpy() == both["recordedBy"].to_numpy()).all()
+    assert set(both["quality_grade"]) == {"research"}
+
+
+def test_newer_and_unwanted_observations_are_there_too(tables: Path, tiny_world: Path) -> None:
+    observations, photos, taxa = (read(tables, name) for name in ("observations", "photos", "taxa"))
+    assert set(observations["quality_grade"]) == {"research", "needs_id", "casual"}
+    ancestry = taxa.set_index("taxon_id")["ancestry"].loc[observations["taxon_id"]]
+    plants = ancestry.str.startswith("48460/47126/211194/").to_numpy()
+    assert 0 < (~plants).sum() < 0.1 * len(observations)
+    assert photos["license"].isin(["CC-BY-ND", "CC-BY-SA", "CC-BY-NC-ND", "CC-BY-NC-SA"]).any()
+    newer = observations[
+        plants & (observations["quality_grade"] == "research") & (observations["observed_on"] > "2026-09-30")
+    ]
+    with zipfile.ZipFile(tables / "new_photos.zip") as archive:
+        members = {name.split("/")[1] for name in archive.namelist()}
+    known = len(WorldRecords.of_world(tiny_world).occurrences)
+    assert 0.01 * known < len(members) < 0.05 * known
+    assert members <= set(photos["photo_id"])
+    assert members <= set(photos[photos["observation_uuid"].isin(newer["observation_uuid"])]["photo_id"])
+
+
+def test_columns_and_keys(tables: Path) -> None:
+    found = {name: read(tables, name) for name in TABLES}
+    assert " ".join(found["observations"]) == (
+        "observation_uuid observer_id latitude longitude positional_accuracy taxon_id quality_grade observed_on "
+        "anomaly_score"
+    )
+    assert " ".join(found["photos"]) == (
+        "photo_uuid photo_id observation_uuid observer_id extension license width height position"
+    )
+    assert list(found["taxa"]) == ["taxon_id", "ancestry", "rank_level", "rank", "name", "active"]
+    assert list(found["observers"]) == ["observer_id", "login", "name"]
+    assert found["observations"]["observation_uuid"].is_unique
+    assert found["photos"]["photo_id"].is_unique
+    assert found["taxa"]["taxon_id"].is_unique
+    assert set(found["photos"]["observation_uuid"]) == set(found["observations"]["observation_uuid"])
+
+
+def test_the_same_world_gives_the_same_bytes(tables: Path, tiny_world: Path, tmp_path: Path) -> None:
+    write(tiny_world, tmp_path)
+    for path in [*(tables / "bucket").iterdir(), tables / "new_photos.zip"]:
+        assert (tmp_path / path.relative_to(tables)).read_bytes() == path.read_bytes()
+
+
+def test_mirrored_is_upright_and_turned_round() -> None:
+    image = Image.new("RGB", (40, 20), "red")
+    image.paste("blue", (0, 0, 20, 20))
+    out = io.BytesIO()
+    tag = Image.Exif()
+    tag[0x0112] = 3  # upside down
+    image.save(out, "JPEG", exif=tag, quality=95)
+    with Image.open(io.BytesIO(mirrored(out.getvalue()))) as turned:
+        upright = ImageOps.exif_transpose(turned)
+        left, right = upright.getpixel((3, 10)), upright.getpixel((36, 10))
+    # upside down, red is left; in the mirror, right
+    assert isinstance(left, tuple)
+    assert isinstance(right, tuple)
+    assert left[2] > 200 > left[0]
+    assert right[0] > 200 > right[2]
+    assert mirrored(b"no photo") == b"no photo"
+
+
+@pytest.fixture(scope="module")
+def api(tables: Path) -> TestClient:
+    return TestClient(Starlette(routes=InaturalistApi(lambda: tables).routes()))
+
+
+def ids(api: TestClient, **query: str | int) -> list[int]:
+    return [x["id"] for x in api.get("/v1/observations", params=query).json()["results"]]
+
+
+def test_pages_by_number_reach_all_observations_once(api: TestClient, tables: Path) -> None:
+    total = len(read(tables, "observations"))
+    found: list[int] = []
+    while page := ids(api, order_by="id", order="asc", per_page=100, id_above=found[-1] if found else 0):
+        found += page
+    assert found == sorted(set(found))
+    assert len(found) == total
+
+
+def test_pages_are_bounded(api: TestClient) -> None:
+    told = api.get("/v1/observations", params={"per_page": 5000}).json()
+    assert (told["per_page"], len(told["results"])) == (200, 200)
+    assert api.get("/v1/observations", params={"per_page": 200, "page": 50}).status_code == 200
+    assert api.get("/v1/observations", params={"per_page": 200, "page": 51}).status_code == 403
+    assert api.get("/v1/observations", params={"per_page": "x"}).status_code == 422
+
+
+def test_filters(api: TestClient, tables: Path) -> None:
+    grades = read(tables, "observations")["quality_grade"].value_counts()
+    for grade, count in grades.items():
+        assert api.get("/v1/observations", params={"quality_grade": str(grade)}).json()["total_results"] == count
+    birds = api.get("/v1/observations", params={"taxon_id": 3}).json()
+    assert {x["taxon"]["iconic_taxon_name"] for x in birds["results"]} == {"Animalia"}
+    plants = api.get("/v1/observations", params={"taxon_id": 211194}).json()
+    assert plants["total_results"] + birds["total_results"] == grades.sum()
+    box = {"swlat": 0, "swlng": -180, "nelat": 90, "nelng": 0}
+    for found in api.get("/v1/observations", params=box).json()["results"]:
+        latitude, longitude = map(float, found["location"].split(","))
+        assert latitude >= 0 >= longitude
+    lately = api.get("/v1/observations", params={"d1": "2026-10-01"}).json()["results"]
+    assert lately
+    assert all(x["observed_on"] >= "2026-10-01" for x in lately)
+
+
+def test_observations_have_identifications_and_photos(api: TestClient) -> None:
+    first = api.get("/v1/observations", params={"quality_grade": "research", "taxon_id": 211194}).json()["results"][0]
+    same = api.get(f"/v1/observations/{first['id']}").json()
+    assert (same["total_results"], same["results"][0]) == (1, first)
+    assert first["identifications"][0]["user"] == first["user"]
+    assert len(first["identifications"]) >= 2
+    assert {x["taxon"]["id"] for x in first["identifications"]} == {first["taxon"]["id"]}
+    assert api.get(f"/v1/taxa/{first['taxon']['id']}").json()["results"][0]["name"] == first["taxon"]["name"]
+    assert api.get("/v1/observations/abc").status_code == 422
+    assert api.get("/v1/observations/1").json()["results"] == []

@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import RasterLayer, Source
-from plant_traits.covariates.layers import CheckedRaster, open_layer
+from plant_traits.covariates.layers import open_layer
+from plant_traits.covariates.raster import CheckedRaster
 from plant_traits.covariates.regrid import area_weighted_mean
 from plant_traits.covariates.sampling import sample_points
 from plant_traits.errors import InputError, MissingInputError, RasterError

@@ -10,7 +10,8 @@ from cartopy.io.shapereader import Reader
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 
-from plant_traits.covariates.regrid import FloatArray, regrid_array
+from plant_traits.covariates.regrid import regrid_array
+from plant_traits.covariates.weights import FloatArray
 from plant_traits.errors import MissingInputError
 from plant_traits.grid import Grid
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 import pyproj
 import rasterio
 from rasterio import DatasetReader
@@ -19,155 +15,37 @@ from rasterio.windows import Window
 
 from data_catalog import RasterLayer
 from plant_traits.covariates.coordinates import in_region, pixel_lat_lon, same_crs
+from plant_traits.covariates.raster import TOLERATED_SHARE, CheckedRaster, RangeCount
 from plant_traits.errors import MissingInputError, RasterError
 from plant_traits.regions import Region
 
-Float32Array = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
+__all__ = [
+    "TOLERATED_SHARE",
+    "CheckedRaster",
+    "RangeCount",
+    "agree_numbers",
+    "check_crs",
+    "check_dataset",
+    "check_layer",
+    "open_layer",
+    "open_raster",
+]
 
 DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".grd": "RRASTER"}  # no VRT: it may point anywhere
 MAXIMUM_SIDE = 1_000_000
-TOLERATED_SHARE = 0.01
-_BLOCK_PIXELS = 4_000_000
 _CHECKED_PIXELS = 8_000_000
 
 
-@dataclass(frozen=True)
-class RangeCount:
-    """How many pixels held a value, and how many of those lay outside the valid range and were masked."""
-
-    valid: int = 0
-    outside: int = 0
-
-    def __add__(self, other: RangeCount) -> RangeCount:
-        return RangeCount(self.valid + other.valid, self.outside + other.outside)
-
-
-@dataclass(frozen=True)
-class CheckedRaster:
-    """An open band whose header agrees with the catalogue; use it as a context manager.
-
-    Attributes:
-        name: what it is called in messages.
-        dataset: the open rasterio dataset.
-        band: band number, from 1.
-        scale: value = stored * scale + offset, applied here and nowhere else.
-        offset: see ``scale``.
-        nodata: stored value that means missing, besides NaN.
-        valid_range: values outside it are counted and masked; None where nothing is known.
-    """
-
-    name: str
-    dataset: DatasetReader
-    band: int
-    scale: float
-    offset: float
-    nodata: float | None
-    valid_range: tuple[float, float] | None
-
-    def __enter__(self) -> CheckedRaster:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.dataset.close()
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return int(self.dataset.height), int(self.dataset.width)
-
-    @property
-    def crs(self) -> pyproj.CRS:
-        """Coordinate reference system of the file."""
-        return _crs(self.dataset.crs.to_wkt())
-
-    @property
-    def x_edges(self) -> FloatArray:
-        """Pixel edges in column order, (columns + 1,), units of the CRS."""
-        transform = self.dataset.transform
-        return np.asarray(transform.c + transform.a * np.arange(self.shape[1] + 1), dtype=np.float64)
-
-    @property
-    def y_edges(self) -> FloatArray:
-        """Pixel edges in row order, (rows + 1,), units of the CRS; descending where north is up."""
-        transform = self.dataset.transform
-        return np.asarray(transform.f + transform.e * np.arange(self.shape[0] + 1), dtype=np.float64)
-
-    def row_blocks(self, pixels: int = _BLOCK_PIXELS) -> Iterator[Window]:
-        """Yield windows of whole rows that cover the raster and hold about ``pixels`` pixels each."""
-        height, width = self.shape
-        rows = max(1, pixels // width)
-        block = int(self.dataset.block_shapes[self.band - 1][0])
-        if rows > block:
-            rows -= rows % block
-        for start in range(0, height, rows):
-            yield Window(0, start, width, min(rows, height - start))
-
-    def read(self, window: Window | None = None) -> tuple[Float32Array, RangeCount]:
-        """Read values in the catalogue's unit.
-
-        Args:
-            window: pixels to read; the whole raster by default.
-
-        Returns:
-            float32 values, NaN where missing or outside the valid range, and the counts of both.
-
-        Raises:
-            RasterError: the file is damaged.
-        """
-        try:
-            stored = self.dataset.read(self.band, window=window)
-        except RasterioError as error:
-            raise RasterError(f"{self.name}: the file is damaged ({error}); fetch it again") from error
-        present = np.isfinite(stored)
-        if self.nodata is not None and not math.isnan(self.nodata):
-            floating = np.issubdtype(stored.dtype, np.floating)
-            present &= stored != (stored.dtype.type(self.nodata) if floating else np.float64(self.nodata))
-        values = stored.astype(np.float64)
-        if (self.scale, self.offset) != (1.0, 0.0):
-            values = values * self.scale + self.offset
-        inside = present
-        if self.valid_range is not None:
-            low, high = self.valid_range
-            margin = 1e-6 * (high - low)
-            with np.errstate(invalid="ignore"):
-                inside = present & (values >= low - margin) & (values <= high + margin)
-        count = RangeCount(int(present.sum()), int(present.sum() - inside.sum()))
-        with np.errstate(over="ignore"):
-            return np.where(inside, values, np.nan).astype(np.float32), count
-
-    def check_range(self, count: RangeCount) -> None:
-        """Raise RasterError if more than one percent of the values lay outside the valid range."""
-        if self.valid_range is not None and count.outside > TOLERATED_SHARE * count.valid:
-            raise RasterError(
-                f"{self.name}: {count.outside} of {count.valid} values lie outside {self.valid_range} after "
-                f"scale {self.scale} and offset {self.offset}; the units are not the catalogue's, "
-                "compare its entry with the file"
-            )
-
-
-@lru_cache(maxsize=32)
-def _crs(wkt: str) -> pyproj.CRS:
-    return pyproj.CRS.from_wkt(wkt)
-
-
-def open_layer(path: Path, layer: RasterLayer, region: Region | None = None) -> CheckedRaster:
+def open_layer(
+    path: Path, layer: RasterLayer, region: Region | None = None, *, check_values: bool = True
+) -> CheckedRaster:
     """Open a covariate raster and check CRS, scale, offset, nodata, extent and units against its catalogue entry.
-
-    The header may leave scale and offset out (1 and 0): the catalogue's are then used. Where the header states
-    them they must be the catalogue's. Either way they are applied once, by :meth:`CheckedRaster.read`. The valid
-    range is tested on the whole raster, or on evenly spread blocks of eight million pixels of a larger one.
 
     Args:
         path: a GeoTIFF.
         layer: its catalogue entry.
         region: the raster must overlap it; the globe by default.
+        check_values: see :func:`check_layer`; False where the same file has been opened before.
 
     Returns:
         The open raster; close it, or use it in a ``with`` statement.
@@ -178,27 +56,79 @@ def open_layer(path: Path, layer: RasterLayer, region: Region | None = None) -> 
     """
     raster = open_raster(path, name=f"layer {layer.id!r} ({path.name})", crs=layer.crs, region=region)
     try:
-        checked = CheckedRaster(
-            raster.name,
-            raster.dataset,
-            raster.band,
-            layer.scale,
-            layer.offset,
-            _agreed_nodata(raster, layer),
-            layer.valid_range,
-        )
-        header = (raster.scale, raster.offset)
-        entry = (layer.scale, layer.offset)
-        if header != (1.0, 0.0) and max(abs(h - e) for h, e in zip(header, entry, strict=True)) > 1e-9:
-            raise RasterError(
-                f"{raster.name}: its header states scale, offset = {header}, the catalogue {entry}; "
-                "find out which is right and correct the entry"
-            )
-        checked.check_range(_spread_count(checked))
+        return check_layer(raster, layer, check_values=check_values)
     except RasterError:
         raster.close()
         raise
+
+
+def check_layer(raster: CheckedRaster, layer: RasterLayer, *, check_values: bool = True) -> CheckedRaster:
+    """Check an open raster's scale, offset, nodata and units against its catalogue entry.
+
+    The header may leave scale and offset out (1 and 0): the catalogue's are then used. Where the header states
+    them they must be the catalogue's. Either way they are applied once, by :meth:`CheckedRaster.read`. The valid
+    range is tested on the whole raster, or on evenly spread blocks of eight million pixels of a larger one.
+
+    Args:
+        raster: what :func:`open_raster` or :func:`check_dataset` returned.
+        layer: its catalogue entry.
+        check_values: read values to test the valid range; False checks the header alone.
+
+    Returns:
+        The same open raster, with what was agreed.
+
+    Raises:
+        RasterError: the file contradicts the catalogue.
+    """
+    checked = replace(
+        raster,
+        scale=layer.scale,
+        offset=layer.offset,
+        nodata=agree_numbers(raster.name, layer, scale=raster.scale, offset=raster.offset, nodata=raster.nodata),
+        valid_range=layer.valid_range,
+    )
+    if check_values:
+        checked.check_range(_spread_count(checked))
     return checked
+
+
+def agree_numbers(name: str, layer: RasterLayer, *, scale: float, offset: float, nodata: float | None) -> float | None:
+    """Check what a header says about its stored numbers against the catalogue; return the nodata that holds.
+
+    Args:
+        name: what to call the raster in messages.
+        layer: its catalogue entry.
+        scale: the header's; 1 where it states none.
+        offset: the header's; 0 where it states none.
+        nodata: the header's, where it states one.
+
+    Raises:
+        RasterError: they contradict each other.
+    """
+    header, entry = (scale, offset), (layer.scale, layer.offset)
+    if header != (1.0, 0.0) and max(abs(h - e) for h, e in zip(header, entry, strict=True)) > 1e-9:
+        raise RasterError(
+            f"{name}: its header states scale, offset = {header}, the catalogue {entry}; "
+            "find out which is right and correct the entry"
+        )
+    wanted = layer.nodata
+    if nodata is None or wanted is None:
+        return wanted if nodata is None else nodata
+    if not (math.isclose(nodata, wanted, rel_tol=1e-6) or (math.isnan(nodata) and math.isnan(wanted))):
+        raise RasterError(f"{name}: its header states nodata = {nodata}, the catalogue {wanted}; correct the entry")
+    return nodata
+
+
+def check_crs(found: pyproj.CRS, expected: str, name: str) -> None:
+    """Check a raster's reference system against the catalogue's.
+
+    Raises:
+        RasterError: they put points at different places.
+    """
+    if not same_crs(found, expected):
+        raise RasterError(
+            f"{name}: expected the CRS {expected}, found {found.to_string()[:120]}; correct the entry or the file"
+        )
 
 
 def open_raster(
@@ -223,18 +153,30 @@ def open_raster(
     if driver is None:
         raise RasterError(f"{name}: expected a file ending in {', '.join(DRIVERS)}, found {path.name}; convert it")
     try:
-        dataset = rasterio.open(path, driver=driver)
+        # Unshared, because a handle must not serve two threads.
+        dataset = rasterio.open(path, driver=driver, sharing=False)
     except RasterioError as error:
         raise RasterError(f"{name}: {path} is not a readable {driver} file ({error}); fetch it again") from error
     try:
-        _check_layout(dataset, name, crs, band)
-        scale, offset = float(dataset.scales[band - 1]), float(dataset.offsets[band - 1])
-        nodata = dataset.nodatavals[band - 1]
-        raster = CheckedRaster(name, dataset, band, scale, offset, None if nodata is None else float(nodata), None)
-        _check_overlap(raster, region)
+        return check_dataset(dataset, name=name, crs=crs, band=band, region=region)
     except RasterError:
         dataset.close()
         raise
+
+
+def check_dataset(
+    dataset: DatasetReader, *, name: str, crs: str, band: int = 1, region: Region | None = None
+) -> CheckedRaster:
+    """Check CRS, layout and extent of an open dataset; see :func:`open_raster`, whose arguments these are.
+
+    Raises:
+        RasterError: it is rotated, lacks the band, or has another CRS or place.
+    """
+    _check_layout(dataset, name, crs, band)
+    scale, offset = float(dataset.scales[band - 1]), float(dataset.offsets[band - 1])
+    nodata = dataset.nodatavals[band - 1]
+    raster = CheckedRaster(name, dataset, band, scale, offset, None if nodata is None else float(nodata), None)
+    _check_overlap(raster, region)
     return raster
 
 
@@ -248,10 +190,7 @@ def _check_layout(dataset: DatasetReader, name: str, crs: str, band: int) -> Non
     transform = dataset.transform
     if transform.b != 0 or transform.d != 0 or transform.a <= 0 or transform.e == 0:
         raise RasterError(f"{name}: expected an unrotated raster, found {tuple(transform)[:6]}; warp it first")
-    if not same_crs(pyproj.CRS.from_wkt(dataset.crs.to_wkt()), crs):
-        raise RasterError(
-            f"{name}: expected the CRS {crs}, found {dataset.crs.to_string()[:120]}; correct the entry or the file"
-        )
+    check_crs(pyproj.CRS.from_wkt(dataset.crs.to_wkt()), crs, name)
 
 
 def _check_overlap(raster: CheckedRaster, region: Region | None) -> None:
@@ -268,17 +207,6 @@ def _check_overlap(raster: CheckedRaster, region: Region | None) -> None:
             f"{raster.name}: its extent {tuple(raster.dataset.bounds)} does not overlap {place}; "
             "check the file's georeference or choose another region"
         )
-
-
-def _agreed_nodata(raster: CheckedRaster, layer: RasterLayer) -> float | None:
-    header, entry = raster.nodata, layer.nodata
-    if header is None or entry is None:
-        return entry if header is None else header
-    if not (math.isclose(header, entry, rel_tol=1e-6) or (math.isnan(header) and math.isnan(entry))):
-        raise RasterError(
-            f"{raster.name}: its header states nodata = {header}, the catalogue {entry}; correct the entry"
-        )
-    return header
 
 
 def _spread_count(raster: CheckedRaster) -> RangeCount:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from rasterio.windows import Window
 
 from plant_traits.covariates.coordinates import pixel_lat_lon, project
-from plant_traits.covariates.layers import CheckedRaster
+from plant_traits.covariates.raster import CheckedRaster
 from plant_traits.errors import RasterError
 
 FloatArray = npt.NDArray[np.float64]
@@ -20,10 +22,11 @@ def sample_points(
 ) -> Float32Array:
     """Read the pixel that contains each point.
 
-    Pixels are half-open as the grid's cells are: [west, east) x [south, north). The file is read once, in blocks of
-    rows, restricted to the columns in use. Where a pixel is missing, as at coasts, ``search_pixels`` widens the
-    search to the nearest valid pixel within so many rows and columns (distance in pixels; ties go to the pixel
-    further north, then west). The search does not cross the raster's edges, the antimeridian among them.
+    Pixels are half-open as the grid's cells are: [west, east) x [south, north). Points are
+    taken in the order of the file, and only the blocks of rows and columns that hold some are read, each once. Where
+    a pixel is missing, as at coasts, ``search_pixels`` widens the search to the nearest valid pixel within so many rows
+    and columns (distance in pixels; ties go to the pixel further north, then west). The search does not cross the
+    raster's edges, the antimeridian among them.
 
     Args:
         raster: an open, checked raster of any CRS.
@@ -49,13 +52,13 @@ def sample_points(
     inside = np.flatnonzero(row >= 0)
     if inside.size == 0:
         return result
+    block_width = int(raster.dataset.block_shapes[raster.band - 1][1])
     order = inside[np.argsort(row[inside], kind="stable")]
-    first, last = int(column[inside].min()), int(column[inside].max())
     for window in raster.row_blocks():
         bounds = np.searchsorted(row[order], [window.row_off, window.row_off + window.height])
         chosen = order[bounds[0] : bounds[1]]
-        if chosen.size:
-            result[chosen] = _sample_block(raster, row[chosen], column[chosen], (first, last), search_pixels)
+        for part in _neighbours(chosen, column[chosen] // block_width):
+            result[part] = _sample_window(raster, row[part], column[part], search_pixels)
     return result
 
 
@@ -81,23 +84,33 @@ def pixel_of(raster: CheckedRaster, latitude: FloatArray, longitude: FloatArray)
     return np.where(inside, row, -1).astype(np.int64), np.where(inside, column, -1).astype(np.int64)
 
 
-def _sample_block(
-    raster: CheckedRaster, row: IntArray, column: IntArray, columns: tuple[int, int], search: int
-) -> Float32Array:
+def _neighbours(points: IntArray, block: IntArray) -> Iterator[IntArray]:
+    """Split points where at least one whole storage block lies between the columns they need."""
+    order = np.argsort(block, kind="stable")
+    gaps = np.flatnonzero(np.diff(block[order]) > 1) + 1
+    yield from (part for part in np.split(points[order], gaps) if part.size)
+
+
+def _sample_window(raster: CheckedRaster, row: IntArray, column: IntArray, search: int) -> Float32Array:
     height, width = raster.shape
-    top, bottom = max(int(row[0]) - search, 0), min(int(row[-1]) + search + 1, height)
-    left, right = max(columns[0] - search, 0), min(columns[1] + search + 1, width)
-    block, _ = raster.read(Window(left, top, right - left, bottom - top))
+    top, bottom = max(int(row.min()) - search, 0), min(int(row.max()) + search + 1, height)
+    left, right = max(int(column.min()) - search, 0), min(int(column.max()) + search + 1, width)
+    stored = raster.read_stored(Window(left, top, right - left, bottom - top))
     row, column = row - top, column - left
-    value = block[row, column]
+    value = stored[row, column]
+    missing = np.flatnonzero(~raster.masks(value)[1])
     for d_row, d_column in _by_distance(search):
-        missing = np.flatnonzero(np.isnan(value))
         if missing.size == 0:
             break
         r, c = row[missing] + d_row, column[missing] + d_column
-        there = (r >= 0) & (r < block.shape[0]) & (c >= 0) & (c < block.shape[1])
-        value[missing[there]] = block[r[there], c[there]]
-    return np.asarray(value)
+        there = (r >= 0) & (r < stored.shape[0]) & (c >= 0) & (c < stored.shape[1])
+        near = stored[np.where(there, r, 0), np.where(there, c, 0)]
+        found = there & raster.masks(near)[1]
+        value[missing[found]] = near[found]
+        missing = missing[~found]
+    result = raster.convert(value)
+    result[missing] = np.nan
+    return result
 
 
 def _by_distance(search: int) -> list[tuple[int, int]]:

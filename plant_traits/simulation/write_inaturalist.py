@@ -94,6 +94,8 @@ def write_inaturalist(
 
 def _known(occurrences: pd.DataFrame) -> pd.DataFrame:
     rows = occurrences[occurrences["datasetKey"] == INAT_DATASET]
+    wild = (rows["degreeOfEstablishment"] != "cultivated") & (rows["basisOfRecord"] == "HUMAN_OBSERVATION")
+    wild &= rows["decimalLatitude"] != ""
     return pd.DataFrame(
         {
             "gbif_id": rows["gbifID"],
@@ -103,7 +105,8 @@ def _known(occurrences: pd.DataFrame) -> pd.DataFrame:
             "longitude": rows["decimalLongitude"],
             "positional_accuracy": rows["coordinateUncertaintyInMeters"].str.replace(r"\.0$", "", regex=True),
             "species": rows["species"],
-            "quality_grade": "research",
+            # What is captive, a specimen or without a place never reaches research grade.
+            "quality_grade": np.where(wild, "research", "casual"),
             "observed_on": rows["eventDate"].str.slice(0, 10),
             "kind": "known",
         }

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from plant_traits.simulation.names import synonyms
 from plant_traits.simulation.services.predicates import BACKBONE, CATALOGUE_OF_LIFE
 
 _ALIKE = 0.9
-_SYNONYM_STEP = 7  # every seventh species has a synonym, in the genus of the next
 _SYNONYM_KEY = 7_000_000
 _ABOVE = (("KINGDOM", "P", "Plantae"), ("PHYLUM", "TP", "Tracheophyta"), ("CLASS", "MG", "Magnoliopsida"))
 
@@ -68,12 +68,7 @@ class SpeciesMatch:
     @cached_property
     def synonyms(self) -> dict[str, int]:
         """Rows of the accepted species by synonym."""
-        names, found = self._species["species"], {}
-        for row in range(0, len(names) - 1, _SYNONYM_STEP):
-            synonym = f"{self._species['genus'][row + 1]} {names[row].split(' ')[1]}"
-            if synonym not in self._accepted:
-                found[synonym] = row
-        return found
+        return synonyms(self._species["species"].tolist(), self._species["genus"].tolist())
 
     @cached_property
     def _accepted(self) -> dict[str, int]:

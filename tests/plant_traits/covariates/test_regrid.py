@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from rasterio.transform import from_origin
 from rasterio.warp import Resampling, reproject
 
-from plant_traits.covariates import layers, regrid
+from plant_traits.covariates import layers, row_sums
 from plant_traits.covariates.coordinates import pixel_lat_lon, project, same_crs
 from plant_traits.covariates.layers import open_raster
-from plant_traits.covariates.regrid import area_weighted_mean, column_weights, regrid_array, row_weights
+from plant_traits.covariates.regrid import area_weighted_mean, regrid_array
+from plant_traits.covariates.weights import column_weights, row_weights
 from plant_traits.errors import RasterError
 from plant_traits.grid import Grid
 from plant_traits.regions import Region
@@ -255,4 +256,4 @@ def test_projection_there_and_back_and_off_the_map() -> None:
 )
 def test_equal_area_projections_are_told_by_their_method(crs: str, equal: bool) -> None:
     operation = pyproj.CRS.from_user_input(crs).coordinate_operation
-    assert (regrid.EQUAL_AREA.search(operation.method_name) is not None) == equal
+    assert (row_sums.EQUAL_AREA.search(operation.method_name) is not None) == equal

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
 
 from plant_traits.covariates.coordinates import project
 from plant_traits.covariates.layers import CheckedRaster, open_raster
@@ -84,3 +87,49 @@ def test_vectors_of_different_length_are_refused(write_raster: WriteRaster) -> N
     path = write_raster(np.ones((2, 2), np.float32), west=0, north=2, size=1)
     with open_raster(path, name="x") as raster, pytest.raises(RasterError, match="two vectors of one length"):
         sample_points(raster, [1.0, 2.0], [1.0])
+
+
+def test_only_blocks_that_hold_points_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = np.random.default_rng(8).integers(0, 60_000, (128, 640)).astype(np.uint16)
+    stored[70, 620:] = 65_535
+    path = tmp_path / "tiled.tif"
+    profile = {"driver": "GTiff", "height": 128, "width": 640, "count": 1, "dtype": "uint16", "nodata": 65_535}
+    tiles = {"tiled": True, "blockxsize": 32, "blockysize": 32}
+    place = {"crs": "EPSG:4326", "transform": from_origin(0, 64, 0.5, 0.5)}
+    with rasterio.open(path, "w", **profile, **tiles, **place) as target:
+        target.write(stored, 1)
+    windows: list[Window] = []
+    original = CheckedRaster.read_stored
+
+    def recorded(self: CheckedRaster, window: Window) -> np.ndarray:
+        windows.append(window)
+        return original(self, window)
+
+    monkeypatch.setattr(CheckedRaster, "read_stored", recorded)
+    blocks = CheckedRaster.row_blocks
+    monkeypatch.setattr(CheckedRaster, "row_blocks", lambda self: blocks(self, 32 * 640))
+    latitude = 64 - (np.array([3, 70, 70, 5, 127]) + 0.5) / 2
+    longitude = (np.array([2, 630, 12, 600, 300]) + 0.5) / 2
+    with open_raster(path, name="x") as raster:
+        values = sample_points(raster, latitude, longitude, search_pixels=1)
+    expected = [stored[3, 2], stored[69, 630], stored[70, 12], stored[5, 600], stored[127, 300]]
+    np.testing.assert_array_equal(values, expected)
+    assert len(windows) == 5
+    assert sum(w.height * w.width for w in windows) <= 5 * 9
+
+
+def test_many_points_equal_a_plain_look_up(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    stored = rng.integers(0, 500, (180, 360)).astype(np.int16)
+    path = tmp_path / "x.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=180, width=360, count=1, dtype="int16", crs="EPSG:4326", nodata=7,
+        transform=from_origin(-180, 90, 1, 1), tiled=True, blockxsize=16, blockysize=16,
+    ) as target:  # fmt: skip
+        target.write(stored, 1)
+        target.scales, target.offsets = (0.5,), (-3.0,)
+    latitude, longitude = rng.uniform(-90, 90, 20_000), rng.uniform(-180, 180, 20_000)
+    expected = stored[np.ceil(90 - latitude).astype(int) - 1, np.floor(longitude + 180).astype(int)] * 0.5 - 3
+    with open_raster(path, name="x") as raster:
+        values = sample_points(raster, latitude, longitude)
+    np.testing.assert_array_equal(values, np.where(expected == 0.5, np.nan, expected))

@@ -89,7 +89,9 @@ def test_try_release(tiny_world: Path, five_traits: list[Trait], truth: pd.DataF
     assert read.rejected.get("out_of_range", 0) < 0.01 * len(read.records)
     assert set(read.records["trait"]) == {trait.id for trait in five_traits}
     assert set(read.records["growth_form"]) == {"tree", "shrub", "herb"}
-    assert set(truth["true_species"]) <= set(read.records["species"])
+    # A seventh of the species goes by an older name there.
+    unknown = set(truth["true_species"]) - set(read.records["species"])
+    assert 0 < len(unknown) <= truth["true_species"].nunique() / 5
     assert 0.25 < read.records["latitude"].notna().mean() < 0.45
 
 

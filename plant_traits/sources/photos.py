@@ -6,7 +6,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Protocol, Self
 from plant_traits.errors import InputError, MissingInputError, PhotoError
 from plant_traits.sources.archives import ArchiveLimits, open_archive
 from plant_traits.sources.photo_ids import photo_ids
+from plant_traits.sources.photo_store.identity import photos_identity
+from plant_traits.sources.photo_store.reader import PhotoStoreReader
 from plant_traits.sources.photo_table import photo_table
 
 PHOTO_LIMIT_BYTES = 25 * 1024**2
@@ -38,8 +40,12 @@ class PhotoReader(Protocol):
         """Return the bytes of a photo file.
 
         Raises:
-            PhotoError: ``missing``, ``unreadable`` or ``too_large``.
+            PhotoError: ``missing``, ``unreadable`` or ``too_large``; a photo store tells why it could not be fetched.
         """
+        ...
+
+    def identity(self, photo_ids: Sequence[str]) -> str:
+        """Return a hash of the state of exactly these photos, in any order; it changes where one of them does."""
         ...
 
 
@@ -90,6 +96,12 @@ class BucketZip:
         if not data:
             raise PhotoError("unreadable", f"photo {photo_id} of {self._path.name} is empty")
         return data
+
+    def identity(self, photo_ids: Sequence[str]) -> str:
+        """Return a hash of the checksums and sizes of these photos (see ``PhotoReader.identity``)."""
+        members = {photo_id: self._members[photo_id] for photo_id in photo_ids if photo_id in self._members}
+        states = {photo_id: f"{member.CRC:08x} {member.file_size}" for photo_id, member in members.items()}
+        return photos_identity(photo_ids, states)
 
 
 class PhotoFolder:
@@ -142,8 +154,27 @@ class PhotoFolder:
             raise PhotoError("unreadable", f"photo {photo_id}: {name!r} is empty")
         return data
 
+    def identity(self, photo_ids: Sequence[str]) -> str:
+        """Return a hash of the names, sizes and times of these photos' files (see ``PhotoReader.identity``)."""
+        named = {photo_id: self._files[photo_id] for photo_id in photo_ids if photo_id in self._files}
+        return photos_identity(photo_ids, {photo_id: self._state(name) for photo_id, name in named.items()})
 
-PHOTO_READERS: Mapping[str, Callable[[Path], PhotoReader]] = {"bucket-zip": BucketZip, "folder": PhotoFolder}
+    def _state(self, name: str) -> str:
+        # A name that is no plain file name is refused on reading, whatever lies there.
+        if Path(name).name != name or "\0" in name:
+            return f"{name} refused"
+        try:
+            found = (self._path / name).lstat()
+        except OSError:
+            return f"{name} missing"
+        return f"{name} {found.st_size} {found.st_mtime_ns}"
+
+
+PHOTO_READERS: Mapping[str, Callable[[Path], PhotoReader]] = {
+    "bucket-zip": BucketZip,
+    "folder": PhotoFolder,
+    "photo-store": PhotoStoreReader,
+}
 
 
 def open_photos(reader: str, path: Path) -> PhotoReader:

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urljoin
 
-import httpcore
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from data_catalog import HostLimits
 from plant_traits.errors import WebError
-from plant_traits.sources.web.addresses import AddressBook, PublicBackend
+from plant_traits.sources.web.addresses import AddressBook, PublicBackend, without_secrets
+from plant_traits.sources.web.body import declared_length, decoded_body
+from plant_traits.sources.web.connections import USER_AGENT, HostConnections
+from plant_traits.sources.web.framing import FramedBackend
 from plant_traits.sources.web.pace import Pace
+from plant_traits.sources.web.patience import Passing, Patience, retry_after_s
 
-USER_AGENT = "plant-traits/0.1 (global plant trait maps)"
+__all__ = ["USER_AGENT", "Answer", "Passing", "Patience", "Tally", "Web"]
+
 JSON_LIMIT_BYTES = 64 * 1024**2
 _REDIRECTS = 5
 _PASSING = frozenset([408, 425, 429, 500, 502, 503, 504])
 _GONE = frozenset([404, 410])
 _FORBIDDEN = frozenset([401, 403, 451])
+_MOVED = frozenset([301, 302, 303, 307, 308])
+_NOT_TAKEN = frozenset([429, 503])
+_PRIVATE_HEADERS = frozenset(["authorization", "cookie", "proxy-authorization"])
+_COMPLAINT_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Answer:
     """A server's answer, its body read whole and within bounds.
 
     Attributes:
-        url: address that answered, after redirects, as the catalogue knows it (not where a route leads).
+        url: address that answered, after redirects, as the catalogue knows it (not where a route leads), without what
+            follows a question mark: a redirect's may be a signature.
         status: HTTP status, 200 to 299 or 304.
         headers: lower-case names.
         content: the body.
@@ -54,36 +63,10 @@ class Answer:
         """
         try:
             return json.loads(self.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WebError(
                 "unexpected_answer", f"{self.url}: expected JSON, found {self.content[:60]!r} ({error})", self.status
             ) from error
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to go on asking.
-
-    Attributes:
-        attempts: requests in all for one answer.
-        first_wait_s: upper end of the first pause; it doubles from one to the next.
-        longest_wait_s: upper end of any pause, and the longest Retry-After that is waited for.
-        timeout_s: seconds without a byte after which a connection counts as dead.
-    """
-
-    attempts: int = 8
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 300.0
-    timeout_s: float = 60.0
-
-
-class Passing(Exception):
-    """A failure that may pass: asked again until patience ends."""
-
-    def __init__(self, error: WebError, retry_after_s: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.retry_after_s = retry_after_s
 
 
 @dataclass
@@ -120,6 +103,7 @@ class Web:
         credentials: Mapping[str, tuple[str, str]] | None = None,
         patience: Patience | None = None,
         pace: Pace | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Make a client.
 
@@ -130,33 +114,17 @@ class Web:
             credentials: user name and password by host; sent only where a request asks for them, over https or a route.
             patience: how long to go on asking.
             pace: a ready account, instead of one in ``account``.
+            sleep: waits so many seconds between requests of one answer.
         """
-        self.pace = pace or Pace(account, limits)
         self.tally = Tally()
         self.patience = patience or Patience()
+        self.pace = pace or Pace(account, limits, longest_wait_s=self.patience.longest_queue_s)
         self.addresses = AddressBook(frozenset(limits), dict(routes or {}))
         self._credentials = dict(credentials or {})
-        connections = sum(x.connections for x in limits.values())
-        bounds = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        public = httpx.HTTPTransport(limits=bounds)
-        public._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            network_backend=PublicBackend(),
-        )
-        mounts: dict[str, httpx.BaseTransport | None] = {
-            f"all://{httpx.URL(base).host}": httpx.HTTPTransport(limits=bounds)
-            for base in self.addresses.routes.values()
-        }
-        self._client = httpx.Client(
-            transport=public,
-            mounts=mounts,
-            timeout=self.patience.timeout_s,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"User-Agent": USER_AGENT},
-        )
+        self._sleep = sleep
+        self._certificates = httpx.create_ssl_context(trust_env=False)
+        self._connections: dict[str, HostConnections] = {}
+        self._making = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +132,10 @@ class Web:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        with self._making:
+            for connections in self._connections.values():
+                connections.close()
+            self._connections.clear()
 
     def user(self, host: str) -> str:
         """Return the user name for a host.
@@ -208,6 +179,7 @@ class Web:
             retry=retry_if_exception_type(Passing),
             stop=stop_after_attempt(self.patience.attempts),
             wait=self._pause,
+            sleep=self._sleep,
             before_sleep=lambda _: self.tally.add(retries=1),
             retry_error_callback=_give_up,
         )
@@ -230,34 +202,44 @@ class Web:
             WebError: a failure that will not.
         """
         secured = self.addresses.host_of(url)
+        if authenticate:
+            self.user(secured)
+        given = {name.lower(): value for name, value in (headers or {}).items()}
+        shown = without_secrets(url)
         for _ in range(_REDIRECTS + 1):
             host = self.addresses.host_of(url)
-            request = self._client.build_request(
-                method, self.addresses.routed(url), params=params, headers=dict(headers or {}), json=body
-            )
-            if authenticate and host == secured:
-                self.user(host)
-                next(httpx.BasicAuth(*self._credentials[host]).sync_auth_flow(request))
+            if host != secured:
+                given = {name: value for name, value in given.items() if name not in _PRIVATE_HEADERS}
+            address = httpx.URL(self.addresses.routed(url))
+            address = address.copy_merge_params(params) if params else address
             self.pace.wait_for_turn(host)
-            self.tally.add(requests=1)
-            try:
-                response = self._client.send(request, stream=True)
-            except httpx.TransportError as error:
-                raise Passing(WebError("unavailable", f"{url}: {_plain(error)}")) from error
-            try:
-                if response.status_code not in (301, 302, 303, 307, 308):
-                    self._raise_for_status(url, host, response)
-                    yield url, response
-                    return
-                location = response.headers.get("location", "")
-                url, params = urljoin(url, location), None
-                if response.status_code == 303:
-                    method, body = "GET", None
-            except httpx.TransportError as error:
-                raise Passing(WebError("incomplete", f"{url}: {_plain(error)}")) from error
-            finally:
-                response.close()
-        raise WebError("unexpected_answer", f"{url[:200]}: more than {_REDIRECTS} redirects")
+            with self._connections_to(host).one() as client:
+                request = client.build_request(method, address, headers=given, json=body)
+                if authenticate and host == secured:
+                    next(httpx.BasicAuth(*self._credentials[host]).sync_auth_flow(request))
+                self.tally.add(requests=1)
+                try:
+                    response = client.send(request, stream=True)
+                except httpx.RequestError as error:
+                    failure = WebError("unavailable", f"{shown}: {_plain(error)}")
+                    sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                    raise Passing(failure, sent=sent) from error
+                try:
+                    if response.status_code not in _MOVED:
+                        self._raise_for_status(shown, host, response)
+                        yield shown, response
+                        return
+                    url, params = _redirected(url, response), None
+                except httpx.RequestError as error:
+                    raise Passing(WebError("incomplete", f"{shown}: {_plain(error)}")) from error
+                finally:
+                    response.close()
+            shown = without_secrets(url)
+            if response.status_code == httpx.codes.SEE_OTHER:
+                method, body = "GET", None
+            elif method != "GET" and self.addresses.host_of(url) != host:
+                raise WebError("unexpected_answer", f"{shown}: a {method} is not sent on to another host")
+        raise WebError("unexpected_answer", f"{shown}: more than {_REDIRECTS} redirects")
 
     def received(self, url: str, size: int) -> None:
         """Count bytes received from an address."""
@@ -275,8 +257,12 @@ class Web:
         body: object = None,
         authenticate: bool = False,
     ) -> Answer:
+        # A part of a compressed body could not be read.
+        coding = "identity" if any(name.lower() == "range" for name in headers or {}) else "gzip"
+        asked = {"Accept-Encoding": coding, **(headers or {})}
+
         def once() -> Answer:
-            with self.stream(method, url, params=params, headers=headers, body=body, authenticate=authenticate) as (
+            with self.stream(method, url, params=params, headers=asked, body=body, authenticate=authenticate) as (
                 final,
                 response,
             ):
@@ -287,7 +273,7 @@ class Web:
             try:
                 return once()
             except Passing as failure:
-                if failure.error.status in (429, 503):
+                if not failure.sent or failure.error.status in _NOT_TAKEN:
                     raise
                 raise failure.error from failure
 
@@ -300,55 +286,63 @@ class Web:
             WebError: ``too_large``, it is longer than the limit.
             Passing: it ended early.
         """
-        declared = int(response.headers.get("content-length", "0") or 0)
-        if declared > limit:
+        declared = declared_length(response)
+        if declared is not None and declared > limit:
             raise WebError("too_large", f"{url}: {declared} bytes are announced, at most {limit} are accepted")
+        deadline = time.monotonic() + self.patience.longest_answer_s
         parts: list[bytes] = []
-        size = 0
-        for part in response.iter_bytes():
-            size += len(part)
-            if size > limit:
-                raise WebError("too_large", f"{url}: more than {limit} bytes came")
-            parts.append(part)
-        self.received(url, response.num_bytes_downloaded)
+        try:
+            size = 0
+            for part in decoded_body(url, response, limit + 1):
+                size += len(part)
+                if size > limit:
+                    raise WebError("too_large", f"{url}: more than {limit} bytes came")
+                if time.monotonic() > deadline:
+                    raise Passing(WebError("incomplete", f"{url}: {size} bytes came, too slowly to wait for the rest"))
+                parts.append(part)
+        finally:
+            self.received(url, response.num_bytes_downloaded)
         return b"".join(parts)
 
-    def _raise_for_status(self, url: str, host: str, response: httpx.Response) -> None:
+    def _connections_to(self, host: str) -> HostConnections:
+        with self._making:
+            if host not in self._connections:
+                self._connections[host] = HostConnections(
+                    host,
+                    self.pace.limits[host].connections,
+                    self.patience.timeout_s,
+                    self._certificates,
+                    FramedBackend() if host in self.addresses.routes else PublicBackend(),
+                )
+            return self._connections[host]
+
+    def _raise_for_status(self, shown: str, host: str, response: httpx.Response) -> None:
         status = response.status_code
         if 200 <= status < 300 or status == 304:
             return
-        shown = url.split("?", maxsplit=1)[0]
         if status in _PASSING:
             after = retry_after_s(response.headers.get("retry-after"), response.headers.get("date"))
-            if status in (429, 503):
-                self.pace.postpone(host, min(after or self.patience.first_wait_s, self.patience.longest_wait_s))
+            if status in _NOT_TAKEN:
+                self.pace.postpone(host, min(after or self.patience.first_wait_s, self.patience.longest_queue_s))
             raise Passing(WebError("unavailable", f"{shown}: the server answers {status}", status), after)
         if status in _GONE:
             raise WebError("gone", f"{shown}: the server answers {status}, it has no such thing (any more)", status)
         if status in _FORBIDDEN:
             raise WebError("forbidden", f"{shown}: the server answers {status}; check the account", status)
-        response.read()
-        raise WebError("unexpected_answer", f"{shown}: the server answers {status}: {response.text[:300]}", status)
+        complaint = b""
+        for part in decoded_body(shown, response, _COMPLAINT_BYTES):
+            complaint += part
+            if len(complaint) >= _COMPLAINT_BYTES:
+                break
+        told = complaint[:300].decode("utf-8", "replace")
+        raise WebError("unexpected_answer", f"{shown}: the server answers {status}: {told}", status)
 
     def _pause(self, state: RetryCallState) -> float:
         patience = self.patience
         usual = wait_random_exponential(multiplier=patience.first_wait_s, max=patience.longest_wait_s)(state)
         failure = state.outcome.exception() if state.outcome is not None else None
         asked = failure.retry_after_s if isinstance(failure, Passing) else None
-        return usual if asked is None else min(asked, patience.longest_wait_s)
-
-
-def retry_after_s(text: str | None, date: str | None = None) -> float | None:
-    """Read a Retry-After header, seconds or a date (told from the answer's own Date); None where it says nothing."""
-    if text is None:
-        return None
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        now = parsedate_to_datetime(date or "")
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
+        return usual if asked is None else min(max(asked, usual), patience.longest_wait_s)
 
 
 def _give_up(state: RetryCallState) -> Any:  # noqa: ANN401 - it never returns
@@ -362,3 +356,17 @@ def _give_up(state: RetryCallState) -> Any:  # noqa: ANN401 - it never returns
 
 def _plain(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
+
+
+def _redirected(url: str, response: httpx.Response) -> str:
+    location = str(response.headers.get("location", ""))
+    if not location:
+        raise WebError(
+            "unexpected_answer",
+            f"{without_secrets(url)}: the server answers {response.status_code} and does not say where to",
+            response.status_code,
+        )
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise WebError("refused_address", f"{without_secrets(url)}: it is redirected to no address") from None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from plant_traits.errors import WebError, WorkspaceError
+from plant_traits.sources.web.body import declared_length
 from plant_traits.sources.web.client import Passing, Web
 
-_CHUNK_BYTES = 1024**2
+_COUNTED_BYTES = 4 * 1024**2  # entries of the account cost time
 FILE_LIMIT_BYTES = 400 * 1024**3
 
 
@@ -22,7 +24,7 @@ class FetchedFile:
 
     Attributes:
         path: where it lies.
-        url: where it came from, after redirects.
+        url: where it came from, after redirects, without what follows a question mark.
         size: bytes.
         sha256: of its content.
         etag: the server's name for this state of it, where it gave one.
@@ -66,46 +68,49 @@ def download(
     path.parent.mkdir(parents=True, exist_ok=True)
     part, state = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
 
-    def once() -> tuple[str, str | None, int | None]:
-        have, known = _resumable(part, state)
-        asked = {"Range": f"bytes={have}-", "If-Range": str(known)} if have and known else {}
+    def once() -> tuple[str, str | None]:
+        start, known = _resumable(part, state, url)
         # Content codings would make offsets ambiguous.
-        with web.stream("GET", url, headers={**asked, "Accept-Encoding": "identity"}, authenticate=authenticate) as (
-            final,
-            response,
-        ):
-            resumed = response.status_code == httpx.codes.PARTIAL_CONTENT and bool(asked)
-            if resumed and not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
+        asked = {"Accept-Encoding": "identity"}
+        if known:
+            asked |= {"Range": f"bytes={start}-", "If-Range": known}
+        try:
+            with web.stream("GET", url, headers=asked, authenticate=authenticate) as (final, response):
+                if not (known and response.status_code == httpx.codes.PARTIAL_CONTENT):
+                    # The old bytes go before the new state is known: a kill in between must not mix them.
+                    part.unlink(missing_ok=True)
+                    start = 0
+                    _note(state, url, response)
+                elif not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
+                    part.unlink(missing_ok=True)
+                    raise Passing(WebError("incomplete", f"{final}: the server sent another range than was asked for"))
+                _append(web, final, response, part, start, limit_bytes)
+                return final, response.headers.get("etag")
+        except WebError as error:
+            if known and error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 part.unlink(missing_ok=True)
-                raise Passing(WebError("incomplete", f"{url}: the server sent another range than was asked for"))
-            start = have if resumed else 0
-            declared = response.headers.get("content-length")
-            whole = None if declared is None else start + int(declared)
-            if max(whole or 0, start) > limit_bytes:
-                raise WebError("too_large", f"{url}: {whole} bytes are announced, at most {limit_bytes} are accepted")
-            validator = response.headers.get("etag") or response.headers.get("last-modified")
-            weak = validator is not None and validator.startswith("W/")
-            state.write_text(json.dumps(None if weak else validator), encoding="utf-8")
-            size = _append(web, final, response, part, start, limit_bytes)
-            if whole is not None and size != whole:
-                raise Passing(WebError("incomplete", f"{url}: {size} bytes came of {whole} announced"))
-            return final, response.headers.get("etag"), whole
+                raise Passing(WebError("incomplete", f"{error}; it is fetched from its start")) from error
+            if error.reason == "too_large":
+                part.unlink(missing_ok=True)
+            raise
 
     try:
-        final, etag, _ = web.attempts()(once)
+        final, etag = web.attempts()(once)
         size = part.stat().st_size
         with part.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
         problem = None
         if expected_size is not None and size != expected_size:
             problem = f"{size} bytes, {expected_size} were expected"
         elif expected_sha256 is not None and digest != expected_sha256:
             problem = f"sha256 {digest}, {expected_sha256} was expected"
-        state.unlink(missing_ok=True)
         if problem is not None:
             part.unlink()
-            raise WebError("incomplete", f"{url}: the file has {problem}; it was discarded, run again")
+            state.unlink(missing_ok=True)
+            raise WebError("incomplete", f"{final}: the file has {problem}; it was discarded, run again")
         part.replace(path)
+        state.unlink(missing_ok=True)
     except OSError as error:
         raise WorkspaceError(
             f"{path} cannot be written: {error}; free space and run again, what came is kept"
@@ -113,24 +118,51 @@ def download(
     return FetchedFile(path, final, size, digest, etag)
 
 
-def _resumable(part: Path, state: Path) -> tuple[int, str | None]:
-    """Return the bytes at hand and the validator under which they may be continued."""
+def _note(state: Path, url: str, response: httpx.Response) -> None:
+    """Note under which validator, and of which address, the part may be continued."""
+    validator = response.headers.get("etag") or response.headers.get("last-modified")
+    if validator is None or validator.startswith("W/"):
+        state.unlink(missing_ok=True)
+        return
+    named = {"address": hashlib.sha256(url.encode()).hexdigest(), "validator": validator}
+    state.write_text(json.dumps(named), encoding="utf-8")
+
+
+def _resumable(part: Path, state: Path, url: str) -> tuple[int, str | None]:
+    """Return where to go on and the validator under which that is right.
+
+    The last byte at hand is asked for again: of a part that is whole already there would be nothing to ask.
+    """
     try:
-        known = json.loads(state.read_text(encoding="utf-8"))
-        return part.stat().st_size, known
-    except (FileNotFoundError, ValueError):
+        noted = json.loads(state.read_text(encoding="utf-8"))
+        have = part.stat().st_size
+        validator, address = str(noted["validator"]), noted["address"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return 0, None
+    if have == 0 or address != hashlib.sha256(url.encode()).hexdigest():
+        return 0, None
+    return have - 1, validator
 
 
-def _append(web: Web, url: str, response: httpx.Response, part: Path, start: int, limit: int) -> int:
-    size = start
+def _append(web: Web, url: str, response: httpx.Response, part: Path, start: int, limit: int) -> None:
+    declared = declared_length(response)
+    whole = None if declared is None else start + declared
+    if whole is not None and whole > limit:
+        raise WebError("too_large", f"{url}: {whole} bytes are announced, at most {limit} are accepted")
+    size = counted = start
     with part.open("r+b" if start else "wb") as stream:
         stream.seek(start)
-        for chunk in response.iter_raw(_CHUNK_BYTES):
-            stream.write(chunk)
-            stream.flush()
-            size += len(chunk)
-            web.received(url, len(chunk))
-            if size > limit:
-                raise WebError("too_large", f"{url}: more than {limit} bytes came")
-    return size
+        try:
+            for chunk in response.iter_raw():
+                size += len(chunk)
+                if size > limit:
+                    raise WebError("too_large", f"{url}: more than {limit} bytes came")
+                stream.write(chunk)
+                stream.flush()
+                if size - counted >= _COUNTED_BYTES:
+                    web.received(url, size - counted)
+                    counted = size
+        finally:
+            web.received(url, size - counted)
+    if whole is not None and size != whole:
+        raise Passing(WebError("incomplete", f"{url}: {size} bytes came of {whole} announced"))

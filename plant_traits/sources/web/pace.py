@@ -5,6 +5,7 @@ The state lies in one SQLite file, so that all processes of a workspace share it
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -17,20 +18,21 @@ from plant_traits.errors import WebError, WorkspaceError
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS queue (host TEXT PRIMARY KEY, next_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS used (
-    host TEXT NOT NULL, hour INTEGER NOT NULL, requests INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    PRIMARY KEY (host, hour)
-);
-"""
+_SLOT = 300  # what was used is summed up by so many seconds
+_LONGEST_NAP_S = 60.0
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS queue (host TEXT PRIMARY KEY, next_at REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS spent (host TEXT NOT NULL, slot INTEGER NOT NULL, requests INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, PRIMARY KEY (host, slot)) WITHOUT ROWID",
+)
 
 
 class Pace:
     """Paces requests by host; safe for threads and for processes that share the file.
 
     Requests of a host are spaced evenly, ``60 / requests_per_minute`` seconds apart, so that no window of any length
-    holds more than its share. What is over a budget of bytes waits until the hour that used it has passed.
+    holds more than its share. What is over a budget of an hour or a day waits until enough of what used it has passed
+    out of it, to five minutes. Bytes are counted when they have come: what is on its way may exceed their budget.
 
     Attributes:
         limits: limits by host.
@@ -50,11 +52,11 @@ class Pace:
         self._now = now
         self._sleep = sleep
         self._longest_wait = longest_wait_s
-        self._local = threading.local()
         self._one_at_a_time = threading.Lock()  # threads of one process queue here, not in SQLite's slow retries
+        self._opened: tuple[int, sqlite3.Connection] | None = None  # by process: a forked one opens its own
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._transaction() as connection:
-            for statement in _SCHEMA.split(";"):
+            for statement in _TABLES:
                 connection.execute(statement)
 
     def wait_for_turn(self, host: str) -> None:
@@ -74,15 +76,14 @@ class Pace:
                     f"{host}: its budget of bytes or requests is used up for the next {pause / _HOUR:.1f} hours; "
                     "what has been fetched is kept, run again later",
                 )
-            self._sleep(min(pause, 60.0))
+            self._sleep(min(pause, _LONGEST_NAP_S))
 
     def count_bytes(self, host: str, size: int) -> None:
         """Add received bytes to the host's account."""
+        if size == 0:
+            return
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT INTO used VALUES (?, ?, 0, ?) ON CONFLICT (host, hour) DO UPDATE SET bytes = bytes + ?",
-                (host, int(self._now() // _HOUR), size, size),
-            )
+            _add(connection, host, self._now(), 0, size)
 
     def postpone(self, host: str, seconds: float) -> None:
         """Let nobody send to the host for so many seconds, as a server's Retry-After asks."""
@@ -97,7 +98,7 @@ class Pace:
         """Return requests and bytes of a host since the account began."""
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT coalesce(sum(requests), 0), coalesce(sum(bytes), 0) FROM used WHERE host = ?", (host,)
+                "SELECT coalesce(sum(requests), 0), coalesce(sum(bytes), 0) FROM spent WHERE host = ?", (host,)
             ).fetchone()
         return int(row[0]), int(row[1])
 
@@ -115,54 +116,74 @@ class Pace:
             connection.execute(
                 "INSERT OR REPLACE INTO queue VALUES (?, ?)", (limits.host, now + 60.0 / limits.requests_per_minute)
             )
-            connection.execute(
-                "INSERT INTO used VALUES (?, ?, 1, 0) ON CONFLICT (host, hour) DO UPDATE SET requests = requests + 1",
-                (limits.host, int(now // _HOUR)),
-            )
+            _add(connection, limits.host, now, 1, 0)
             return None
 
     def _over_budget(self, connection: sqlite3.Connection, limits: HostLimits, now: float) -> float | None:
-        hour = int(now // _HOUR)
-        for column, limit, hours in (
-            ("bytes", limits.bytes_per_hour, 1),
-            ("bytes", limits.bytes_per_day, 24),
-            ("requests", limits.requests_per_day, 24),
-        ):
-            if limit is None:
-                continue
-            rows = connection.execute(
-                f"SELECT hour, {column} FROM used WHERE host = ? AND hour > ? ORDER BY hour",  # noqa: S608
-                (limits.host, hour - hours),
-            ).fetchall()
-            total = sum(n for _, n in rows)
-            for used_hour, n in rows:
-                if total < limit:
-                    break
-                total -= n
-                wait = (used_hour + hours) * _HOUR - now
-                if total < limit:
-                    return float(wait)
-        return None
+        """Return how long until a request fits into every budget, None where it does now."""
+        waits = [
+            _until_below(connection, limits.host, column, limit, seconds, now)
+            for column, limit, seconds in (
+                ("bytes", limits.bytes_per_hour, _HOUR),
+                ("bytes", limits.bytes_per_day, _DAY),
+                ("requests", limits.requests_per_day, _DAY),
+            )
+            if limit is not None
+        ]
+        longest = max(waits, default=0.0)
+        return longest if longest > 0 else None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._one_at_a_time:
-            yield from self._exclusive()
+            try:
+                connection = self._connection()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise WorkspaceError(f"the account of requests {self._path} cannot be used: {error}") from error
 
-    def _exclusive(self) -> Iterator[sqlite3.Connection]:
-        connection = getattr(self._local, "connection", None)
-        try:
-            if connection is None:
-                connection = sqlite3.connect(self._path, timeout=60.0, isolation_level=None)
-                # What a killed process wrote is kept; only a power cut may lose the last entries of the account.
-                connection.execute("PRAGMA synchronous = OFF")
-                self._local.connection = connection
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            raise WorkspaceError(f"the account of requests {self._path} cannot be used: {error}") from error
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+    def _connection(self) -> sqlite3.Connection:
+        process = os.getpid()
+        if self._opened is None or self._opened[0] != process:
+            connection = sqlite3.connect(self._path, timeout=60.0, isolation_level=None, check_same_thread=False)
+            # What a killed process wrote is kept; only a power cut may lose the last entries of the account.
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = PERSIST")
+            self._opened = (process, connection)
+        return self._opened[1]
+
+
+def _add(connection: sqlite3.Connection, host: str, now: float, requests: int, size: int) -> None:
+    connection.execute(
+        "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT (host, slot) DO UPDATE SET "
+        "requests = requests + excluded.requests, bytes = bytes + excluded.bytes",
+        (host, int(now // _SLOT), requests, size),
+    )
+
+
+def _until_below(connection: sqlite3.Connection, host: str, column: str, limit: int, seconds: int, now: float) -> float:
+    """Return how long until the use of so many last seconds is below a limit; 0 where it is."""
+    first = int((now - seconds) // _SLOT)  # the slot that the window begins in counts whole
+    (used,) = connection.execute(
+        f"SELECT coalesce(sum({column}), 0) FROM spent WHERE host = ? AND slot >= ?",  # noqa: S608
+        (host, first),
+    ).fetchone()
+    if used < limit:
+        return 0.0
+    rows = connection.execute(
+        f"SELECT slot, {column} FROM spent WHERE host = ? AND slot >= ? ORDER BY slot",  # noqa: S608
+        (host, first),
+    ).fetchall()
+    total, wait = used, 0.0
+    for slot, n in rows:
+        if total < limit:
+            break
+        total -= n
+        wait = (slot + 1) * _SLOT + seconds - now
+    return wait

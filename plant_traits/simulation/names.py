@@ -41,12 +41,15 @@ def epithets(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def synonyms(species: Sequence[str], genera: Sequence[str]) -> dict[str, int]:
-    """Return names that some species once had, with the row of the species: every seventh, in the genus of the next.
+    """Return names that some species once had, with the row of the species: every seventh, in another's genus.
 
     Args:
         species: accepted binomials.
         genera: their genera.
     """
     accepted = set(species)
-    names = {f"{genera[row + 1]} {species[row].split(' ')[1]}": row for row in range(0, len(species) - 1, 7)}
-    return {name: row for name, row in names.items() if name not in accepted}
+    far = len(species) // 2
+    moved = {
+        f"{genera[(row + far) % len(genera)]} {species[row].split(' ')[1]}": row for row in range(0, len(species), 7)
+    }
+    return {name: row for name, row in moved.items() if name not in accepted}

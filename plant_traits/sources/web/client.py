@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,71 +17,19 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from data_catalog import HostLimits
 from plant_traits.errors import WebError
 from plant_traits.sources.web.addresses import AddressBook, PublicBackend, without_secrets
+from plant_traits.sources.web.answer import NOT_TAKEN, Answer, Tally, check_status
 from plant_traits.sources.web.body import declared_length, decoded_body
 from plant_traits.sources.web.connections import USER_AGENT, HostConnections
 from plant_traits.sources.web.framing import FramedBackend
 from plant_traits.sources.web.pace import Pace
-from plant_traits.sources.web.patience import Passing, Patience, retry_after_s
+from plant_traits.sources.web.patience import Passing, Patience
 
 __all__ = ["USER_AGENT", "Answer", "Passing", "Patience", "Tally", "Web"]
 
 JSON_LIMIT_BYTES = 64 * 1024**2
 _REDIRECTS = 5
-_PASSING = frozenset([408, 425, 429, 500, 502, 503, 504])
-_GONE = frozenset([404, 410])
-_FORBIDDEN = frozenset([401, 403, 451])
 _MOVED = frozenset([301, 302, 303, 307, 308])
-_NOT_TAKEN = frozenset([429, 503])
 _PRIVATE_HEADERS = frozenset(["authorization", "cookie", "proxy-authorization"])
-_COMPLAINT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A server's answer, its body read whole and within bounds.
-
-    Attributes:
-        url: address that answered, after redirects, as the catalogue knows it (not where a route leads), without what
-            follows a question mark: a redirect's may be a signature.
-        status: HTTP status, 200 to 299 or 304.
-        headers: lower-case names.
-        content: the body.
-    """
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    def json(self) -> Any:  # noqa: ANN401 - what JSON holds is the caller's to check
-        """Read the body as JSON.
-
-        Raises:
-            WebError: ``unexpected_answer``.
-        """
-        try:
-            return json.loads(self.content)
-        except (ValueError, RecursionError) as error:
-            raise WebError(
-                "unexpected_answer", f"{self.url}: expected JSON, found {self.content[:60]!r} ({error})", self.status
-            ) from error
-
-
-@dataclass
-class Tally:
-    """What a client did, for the run report: requests, retries and bytes."""
-
-    requests: int = 0
-    retries: int = 0
-    bytes: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, requests: int = 0, retries: int = 0, size: int = 0) -> None:
-        """Count, from any thread."""
-        with self.lock:
-            self.requests += requests
-            self.retries += retries
-            self.bytes += size
 
 
 class Web:
@@ -226,7 +172,7 @@ class Web:
                     raise Passing(failure, sent=sent) from error
                 try:
                     if response.status_code not in _MOVED:
-                        self._raise_for_status(shown, host, response)
+                        self._check_status(shown, host, response)
                         yield shown, response
                         return
                     url, params = _redirected(url, response), None
@@ -273,7 +219,7 @@ class Web:
             try:
                 return once()
             except Passing as failure:
-                if not failure.sent or failure.error.status in _NOT_TAKEN:
+                if not failure.sent or failure.error.status in NOT_TAKEN:
                     raise
                 raise failure.error from failure
 
@@ -316,26 +262,14 @@ class Web:
                 )
             return self._connections[host]
 
-    def _raise_for_status(self, shown: str, host: str, response: httpx.Response) -> None:
-        status = response.status_code
-        if 200 <= status < 300 or status == 304:
-            return
-        if status in _PASSING:
-            after = retry_after_s(response.headers.get("retry-after"), response.headers.get("date"))
-            if status in _NOT_TAKEN:
-                self.pace.postpone(host, min(after or self.patience.first_wait_s, self.patience.longest_queue_s))
-            raise Passing(WebError("unavailable", f"{shown}: the server answers {status}", status), after)
-        if status in _GONE:
-            raise WebError("gone", f"{shown}: the server answers {status}, it has no such thing (any more)", status)
-        if status in _FORBIDDEN:
-            raise WebError("forbidden", f"{shown}: the server answers {status}; check the account", status)
-        complaint = b""
-        for part in decoded_body(shown, response, _COMPLAINT_BYTES):
-            complaint += part
-            if len(complaint) >= _COMPLAINT_BYTES:
-                break
-        told = complaint[:300].decode("utf-8", "replace")
-        raise WebError("unexpected_answer", f"{shown}: the server answers {status}: {told}", status)
+    def _check_status(self, shown: str, host: str, response: httpx.Response) -> None:
+        try:
+            check_status(shown, response)
+        except Passing as failure:
+            if failure.error.status in NOT_TAKEN:
+                asked = failure.retry_after_s or self.patience.first_wait_s
+                self.pace.postpone(host, min(asked, self.patience.longest_queue_s))
+            raise
 
     def _pause(self, state: RetryCallState) -> float:
         patience = self.patience

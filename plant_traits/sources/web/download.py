@@ -85,6 +85,7 @@ def download(
                     part.unlink(missing_ok=True)
                     raise Passing(WebError("incomplete", f"{final}: the server sent another range than was asked for"))
                 _append(web, final, response, part, start, limit_bytes)
+                _check_size(part, final, expected_size)
                 return final, response.headers.get("etag")
         except WebError as error:
             if known and error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -100,15 +101,13 @@ def download(
         with part.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             os.fsync(stream.fileno())
-        problem = None
-        if expected_size is not None and size != expected_size:
-            problem = f"{size} bytes, {expected_size} were expected"
-        elif expected_sha256 is not None and digest != expected_sha256:
-            problem = f"sha256 {digest}, {expected_sha256} was expected"
-        if problem is not None:
+        if expected_sha256 is not None and digest != expected_sha256:
             part.unlink()
             state.unlink(missing_ok=True)
-            raise WebError("incomplete", f"{final}: the file has {problem}; it was discarded, run again")
+            raise WebError(
+                "incomplete",
+                f"{final}: the file has sha256 {digest}, {expected_sha256} was expected; it was discarded, run again",
+            )
         part.replace(path)
         state.unlink(missing_ok=True)
     except OSError as error:
@@ -116,6 +115,14 @@ def download(
             f"{path} cannot be written: {error}; free space and run again, what came is kept"
         ) from error
     return FetchedFile(path, final, size, digest, etag)
+
+
+def _check_size(part: Path, url: str, expected: int | None) -> None:
+    """Discard a part that is whole as the server states it, but not of the size that was expected: it is asked anew."""
+    size = part.stat().st_size
+    if expected is not None and size != expected:
+        part.unlink()
+        raise Passing(WebError("incomplete", f"{url}: the file has {size} bytes, {expected} were expected"))
 
 
 def _note(state: Path, url: str, response: httpx.Response) -> None:

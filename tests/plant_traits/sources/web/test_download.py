@@ -193,11 +193,18 @@ def test_another_range_than_was_asked_for_is_not_taken(
 def test_a_file_that_is_not_what_was_expected_is_discarded(
     expected: dict[str, object], tmp_path: Path, server: ScriptedServer, ranged: Ranged, web_of: Callable[..., Web]
 ) -> None:
-    server.serve(URL, ranged())
+    server.serve(URL, *[ranged() for _ in range(20)])
     with pytest.raises(WebError) as caught:
         download(web_of(), URL, tmp_path / "file", **expected)
     assert caught.value.reason == "incomplete"
-    assert list(tmp_path.glob("file*")) == []
+    assert list(tmp_path.glob("file")) + list(tmp_path.glob("file.part")) == []
+
+
+def test_a_size_that_the_server_states_wrongly_is_asked_for_anew(
+    tmp_path: Path, server: ScriptedServer, reply: type[Reply], ranged: Ranged, web_of: Callable[..., Web]
+) -> None:
+    server.serve(URL, reply(BODY[:4000]), ranged())
+    assert download(web_of(), URL, tmp_path / "file", expected_size=len(BODY)).sha256 == SHA256
 
 
 @pytest.mark.parametrize("announced", [True, False])

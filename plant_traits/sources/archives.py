@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol, cast
 
 from plant_traits.errors import ArchiveError, MissingInputError
 
@@ -27,6 +29,68 @@ class ArchiveLimits:
     members: int = 5_000_000
     ratio: float = 250.0
     ratio_from_bytes: int = 1024**2
+
+
+class ArchiveFiles(Protocol):
+    """The files of an archive, packed or not."""
+
+    def names(self) -> set[str]:
+        """Return the files' names, relative to the archive, with forward slashes."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Return the unpacked bytes of a file."""
+        ...
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading."""
+        ...
+
+
+class _Packed:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def names(self) -> set[str]:
+        return set(self._archive.namelist())
+
+    def size(self, name: str) -> int:
+        return self._archive.getinfo(name).file_size
+
+    def open(self, name: str) -> BinaryIO:
+        return cast(BinaryIO, self._archive.open(name))
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> set[str]:
+        files = (file for file in self._path.rglob("*") if file.is_file() and not file.is_symlink())
+        return {file.relative_to(self._path).as_posix() for file in files}
+
+    def size(self, name: str) -> int:
+        return (self._path / name).stat().st_size
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._path / name).open("rb")
+
+
+@contextmanager
+def open_files(path: Path, limits: ArchiveLimits | None = None) -> Iterator[ArchiveFiles]:
+    """Open the files of a zip archive, with the checks of ``open_archive``, or of a folder that one was unpacked into.
+
+    Links in a folder are not files of it.
+
+    Raises:
+        MissingInputError: there is no such file or folder.
+        ArchiveError: as ``open_archive``.
+    """
+    if path.is_dir():
+        yield _Folder(path)
+        return
+    with open_archive(path, limits) as archive:
+        yield _Packed(archive)
 
 
 @contextmanager
@@ -53,7 +117,7 @@ def open_archive(path: Path, limits: ArchiveLimits | None = None) -> Iterator[zi
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist(), limits or ArchiveLimits())
             yield archive
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ArchiveError(
             f"{path.name}: the zip archive of {path.stat().st_size} bytes is truncated or damaged ({error}); "
             "download it again"

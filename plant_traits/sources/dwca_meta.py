@@ -86,7 +86,7 @@ def _table(element: ET.Element, id_tag: str, archive: str) -> DeclaredTable:
     delimiter = element.get("fieldsTerminatedBy", ",")
     delimiter = _ESCAPES.get(delimiter, delimiter)
     quote = element.get("fieldsEnclosedBy", '"') or None
-    if len(delimiter) != 1 or (quote is not None and len(quote) != 1):
+    if any(len(mark) != 1 or not mark.isascii() or mark in "\r\n" for mark in (delimiter, quote or '"')):
         raise ArchiveError(
             f"{archive}: meta.xml declares delimiter {delimiter!r} and quote {quote!r}; expected one each"
         )

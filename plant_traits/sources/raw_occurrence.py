@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,7 @@ RAW_OCCURRENCE = pa.schema(
 )
 
 _REJECTED = "rejected"
+_MOSTLY_UNIQUE = ("occurrence_id", "photo_id", "photo_url", "latitude", "longitude")
 
 
 def raw_occurrences(columns: Mapping[str, object], n: int, rejected: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -105,6 +108,49 @@ def write_raw_occurrences(frames: Iterable[pd.DataFrame], path: Path) -> dict[st
             writer.write_table(pa.Table.from_pandas(frame, schema=RAW_OCCURRENCE, preserve_index=False))
         writer.add_key_value_metadata({_REJECTED: json.dumps(dict(sorted(rejected.items())))})
     return {"rows": rows, **{f"rejected: {reason}": n for reason, n in sorted(rejected.items())}}
+
+
+def write_raw_occurrence_tables(tables: Iterable[pa.Table], path: Path, rejected: Mapping[str, int]) -> dict[str, int]:
+    """Write Arrow tables of raw occurrences into one Parquet file, as ``write_raw_occurrences`` does with frames.
+
+    The file is there once it is whole: where a table fails, none is left.
+
+    Args:
+        tables: tables with the columns of ``RAW_OCCURRENCE``, text perhaps as dictionaries; each becomes a row group.
+        path: the file.
+        rejected: rows that could not become rows, by reason; looked at after the last table.
+
+    Returns:
+        ``rows``, and ``rejected: <reason>`` for each reason.
+    """
+    rows = 0
+    counted: dict[str, int] = {}
+    aside = path.with_name(path.name + ".part")
+    try:
+        with ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for table in chain(tables, [RAW_OCCURRENCE.empty_table()]):
+                if writer is None:
+                    # Without the Arrow schema inside, dictionaries and views are read back as the text that they are.
+                    made = pq.ParquetWriter(
+                        aside,
+                        table.schema,
+                        compression="zstd",
+                        store_schema=False,
+                        write_statistics=False,
+                        use_dictionary=[name for name in RAW_OCCURRENCE.names if name not in _MOSTLY_UNIQUE],
+                    )
+                    writer = stack.enter_context(made)
+                if table.num_rows:
+                    rows += table.num_rows
+                    writer.write_table(table)
+            counted = {reason: n for reason, n in sorted(rejected.items()) if n}
+            if writer is not None:
+                writer.add_key_value_metadata({_REJECTED: json.dumps(counted)})
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return {"rows": rows, **{f"rejected: {reason}": n for reason, n in counted.items()}}
 
 
 def read_raw_occurrences(path: Path) -> pd.DataFrame:

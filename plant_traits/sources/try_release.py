@@ -1,42 +1,30 @@
-"""Read a TRY release: the long text table that TRY sends on request."""
+"""Read the trait values of a TRY release of any size."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 
 from data_catalog import Trait
-from plant_traits.errors import MissingInputError, TableError
+from plant_traits.errors import TableError
 from plant_traits.sources.trait_records import Sieve, TraitRecords, finish, to_canonical
+from plant_traits.sources.try_covariates import observation_covariates
+from plant_traits.sources.try_table import TryTable, open_try_table
 
-_COLUMNS = [
-    "SpeciesName",
-    "AccSpeciesName",
-    "ObservationID",
-    "ObsDataID",
-    "TraitID",
-    "DataID",
-    "DataName",
-    "OrigValueStr",
-    "ValueKindName",
-    "StdValue",
-    "UnitName",
-    "OrigObsDataID",
-    "ErrorRisk",
-]
-_NUMBERS = ["ObservationID", "ObsDataID", "TraitID", "DataID", "StdValue", "OrigObsDataID", "ErrorRisk"]
-_LATITUDE, _LONGITUDE, _EXPERIMENT, _MATURITY = 59, 60, 327, 413
+_COLUMNS = (
+    *("SpeciesName", "AccSpeciesName", "ObservationID", "ObsDataID", "TraitID", "DataName", "OrigValueStr"),
+    *("ValueKindName", "StdValue", "UnitName", "OrigObsDataID", "ErrorRisk"),
+)
 _GROWTH_FORM_TRAIT = 42
 _WORST_ERROR_RISK = 4
-_CHUNK_ROWS = 200_000
-
-_EXTREME_KIND = r"^(?:min|max|low|high|upper)"
-_EXTREME_DATA = r"\((?:min|max)[a-z]*\)\s*$"
-_JUVENILE = r"juvenil|seedling|sapling|immature|cotyledon"
-_CULTURE = r"chamber|green\s*house|glass\s*house|experiment|laborator|controlled|hydropon|phytotron|\bpots?\b|nursery"
+_EXTREME_KIND = r"(?i)^(?:min|max|low|high|upper)"
+_EXTREME_DATA = r"(?i)\((?:min|max)[a-z]*\)\s*$"
 # Words of a growth form as TRY's contributors write it; a null is decided too: neither tree, shrub nor herb.
 _GROWTH_FORMS: tuple[tuple[str, str | None], ...] = (
     (r"liana|vine|climb|epiphyt|parasit|fern|moss|lichen|succulent", None),
@@ -53,10 +41,11 @@ _GROWTH_FORMS: tuple[tuple[str, str | None], ...] = (
 def read_try_release(path: Path, source: str, traits: Sequence[Trait]) -> TraitRecords:
     """Read the values of the given traits from a TRY release, with the places and growth forms that it knows.
 
-    Left out, in this order: duplicates (OrigObsDataID > 0), rows that are covariates or of other traits, ErrorRisk > 4
-    (missing is kept), minima and maxima, juveniles, plants of experiments, and what ``to_canonical`` drops. Values are
-    StdValue in UnitName. Covariates join on ObservationID: latitude (DataID 59), longitude (60), exposition (327),
-    maturity (413); a species' growth form is the majority of its TraitID 42 rows. Read in chunks.
+    Left out, in this order: lines without the header's number of fields, duplicates (OrigObsDataID > 0), rows that are
+    covariates or of other traits, ErrorRisk > 4 (missing is kept), minima and maxima, juveniles, plants of experiments,
+    and what ``to_canonical`` drops. Values are StdValue in UnitName. Covariates are those of
+    ``observation_covariates``; a species' growth form is the majority of its TraitID 42 rows. The file is read twice,
+    in blocks: memory grows with the records kept, not with its rows.
 
     Args:
         path: the release, tab-separated, latin-1, never quoted.
@@ -70,95 +59,105 @@ def read_try_release(path: Path, source: str, traits: Sequence[Trait]) -> TraitR
         MissingInputError: the file is not there.
         TableError: a column is missing, or the file is not such a table.
     """
-    if not path.is_file():
-        raise MissingInputError(f"TRY release {path} is not there: TRY sends it on request, https://www.try-db.org")
-    trait_of = {float(try_id): trait.id for trait in traits for try_id in trait.try_ids}
-    covariates: list[pd.DataFrame] = []
-    values: list[pd.DataFrame] = []
-    rejected: dict[str, int] = {}
-    read = 0
-    try:
-        with pd.read_csv(
-            path, sep="\t", encoding="latin-1", quoting=3, dtype="str", index_col=False, chunksize=_CHUNK_ROWS,
-            usecols=lambda name: name in _COLUMNS, on_bad_lines="error",
-        ) as chunks:  # fmt: skip
-            for chunk in chunks:
-                _require_columns(path, chunk)
-                read += len(chunk)
-                kept, aside = _sort_rows(chunk, trait_of, rejected)
-                values.append(kept)
-                covariates.append(aside)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TableError(f"{path.name}: not a TRY release, a tab-separated table of 27 columns ({error})") from error
-    aside = pd.concat(covariates, ignore_index=True)
-    sieve = Sieve(pd.concat(values, ignore_index=True))
-    sieve.rejected.update(rejected)
-    sieve.drop(sieve.rows["ErrorRisk"] > _WORST_ERROR_RISK, "error_risk")
-    extreme = sieve.rows["ValueKindName"].str.contains(_EXTREME_KIND, case=False, na=False)
-    extreme |= sieve.rows["DataName"].str.contains(_EXTREME_DATA, case=False, na=False)
-    sieve.drop(extreme, "minimum_or_maximum")
-    sieve.drop(sieve.rows["ObservationID"].isin(_observations_where(aside, _MATURITY, _JUVENILE)), "juvenile")
-    sieve.drop(sieve.rows["ObservationID"].isin(_observations_where(aside, _EXPERIMENT, _CULTURE)), "experiment")
-    names = sieve.rows["AccSpeciesName"].fillna(sieve.rows["SpeciesName"])
-    sieve.rows = sieve.rows.assign(
-        id=sieve.rows["ObsDataID"].astype("int64"),
-        name=names,
-        value=sieve.rows["StdValue"],
-        unit=sieve.rows["UnitName"],
-        growth_form=names.map(_growth_forms(aside)).astype("str"),
-        latitude=sieve.rows["ObservationID"].map(_first_value(aside, _LATITUDE)),
-        longitude=sieve.rows["ObservationID"].map(_first_value(aside, _LONGITUDE)),
-    )
+    table = open_try_table(path)
+    values = _read_values(table, traits)
+    covariates = observation_covariates(table, values.rows["observation"])
+    rows = values.rows.join(covariates, on="observation", how="left", maintain_order="left").drop("observation")
+    sieve = Sieve(_pandas(rows))
+    sieve.rejected.update(values.rejected)
+    sieve.drop(sieve.rows["juvenile"], "juvenile")
+    sieve.drop(sieve.rows["experiment"], "experiment")
+    forms = _growth_forms(values.votes)
+    sieve.rows = sieve.rows.assign(growth_form=sieve.rows["name"].map(forms).astype("str"))
     to_canonical(sieve, {trait.id: trait for trait in traits})
-    return finish(sieve, source, read)
+    return finish(sieve, source, values.read)
 
 
-def _require_columns(path: Path, chunk: pd.DataFrame) -> None:
-    missing = [name for name in _COLUMNS if name not in chunk.columns]
-    if missing:
-        raise TableError(
-            f"{path.name}: columns {missing} of a TRY release are missing; found {list(chunk.columns)}. "
-            "Use the text file as TRY sent it"
+@dataclass(frozen=True)
+class _Values:
+    rows: pl.DataFrame  # observation, id, trait, name, value, unit
+    votes: pl.DataFrame  # name, text, n: growth forms as written
+    rejected: Counter[str]
+    read: int
+
+
+def _read_values(table: TryTable, traits: Sequence[Trait]) -> _Values:
+    """Read the rows of wanted traits, names as categories so that they cost little."""
+    trait_of = {float(try_id): trait.id for trait in traits for try_id in trait.try_ids}
+    # Views of text would keep the whole block that they look into.
+    names = pl.Categorical(pl.Categories.random())
+
+    def of_block(given: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, int]]:
+        rows = given.with_columns(
+            name=pl.coalesce("AccSpeciesName", "SpeciesName").cast(names),
+            trait=pl.col("TraitID").replace_strict(trait_of, default=None, return_dtype=pl.String),
         )
+        duplicate = pl.col("OrigObsDataID") > 0
+        judged = rows.with_columns(reason=_reason(duplicate))
+        form = ~duplicate.fill_null(False) & (pl.col("TraitID") == _GROWTH_FORM_TRAIT)
+        votes = rows.filter(form & pl.col("OrigValueStr").is_not_null()).group_by("name", text="OrigValueStr").len("n")
+        lost = judged["reason"].drop_nulls().value_counts()
+        kept = judged.filter(pl.col("reason").is_null()).select(
+            observation="ObservationID",
+            id=pl.col("ObsDataID").cast(pl.Int64),
+            trait=pl.col("trait").cast(names),
+            name="name",
+            value="StdValue",
+            unit=pl.col("UnitName").cast(names),
+        )
+        return kept, votes.with_columns(pl.col("text").cast(names)), dict(lost.iter_rows())
+
+    kept, votes, rejected, read = [], [], Counter[str](), 0
+    for (rows, of_forms, lost), lines, bad in table.results(_COLUMNS, of_block):
+        kept.append(rows)
+        votes.append(of_forms)
+        rejected.update(lost)
+        rejected["malformed_row"] += bad
+        read += lines
+    if not read or rejected["malformed_row"] == read:
+        raise TableError(
+            f"{table.path.name}: no line has the {len(table.header)} fields of the header, so it is not a TRY release "
+            "as TRY sends it; use the original text file"
+        )
+    counted = pl.concat(votes).group_by("name", "text").agg(pl.col("n").sum())
+    return _Values(pl.concat(kept), counted, +rejected, read)
 
 
-def _sort_rows(
-    chunk: pd.DataFrame, trait_of: dict[float, str], rejected: dict[str, int]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split a chunk into the rows of wanted traits and the covariates and growth forms to join later."""
-    for name in _NUMBERS:
-        chunk[name] = pd.to_numeric(chunk[name], errors="coerce")
-    sieve = Sieve(chunk)
-    sieve.drop(chunk["OrigObsDataID"] > 0, "duplicate")
-    rows = sieve.rows.assign(trait=sieve.rows["TraitID"].map(trait_of).astype("str"))
-    covariate = rows["DataID"].isin([_LATITUDE, _LONGITUDE, _EXPERIMENT, _MATURITY]) & rows["TraitID"].isna()
-    aside = rows[covariate | (rows["TraitID"] == _GROWTH_FORM_TRAIT)]
-    sieve.rows = rows
-    sieve.drop(rows["trait"].isna() & rows["TraitID"].isna(), "covariate")
-    sieve.drop(sieve.rows["trait"].isna(), "other_trait")
-    sieve.drop(sieve.rows["ObsDataID"].isna(), "no_identifier")
-    for reason, n in sieve.rejected.items():
-        rejected[reason] = rejected.get(reason, 0) + n
-    return sieve.rows, aside
+def _reason(duplicate: pl.Expr) -> pl.Expr:
+    extreme = pl.col("ValueKindName").str.contains(_EXTREME_KIND).fill_null(False)
+    extreme |= pl.col("DataName").str.contains(_EXTREME_DATA).fill_null(False)
+    return (
+        pl.when(duplicate)
+        .then(pl.lit("duplicate"))
+        .when(pl.col("trait").is_null() & pl.col("TraitID").is_null())
+        .then(pl.lit("covariate"))
+        .when(pl.col("trait").is_null())
+        .then(pl.lit("other_trait"))
+        .when(pl.col("ObsDataID").is_null())
+        .then(pl.lit("no_identifier"))
+        .when(pl.col("ErrorRisk") > _WORST_ERROR_RISK)
+        .then(pl.lit("error_risk"))
+        .when(extreme)
+        .then(pl.lit("minimum_or_maximum"))
+    )
 
 
-def _observations_where(aside: pd.DataFrame, data_id: int, words: str) -> pd.Series:
-    own = aside[(aside["DataID"] == data_id) & aside["TraitID"].isna()]
-    return own.loc[own["OrigValueStr"].str.contains(words, case=False, na=False), "ObservationID"]
+def _pandas(rows: pl.DataFrame) -> pd.DataFrame:
+    texts = {name: rows[name].cast(pl.String).to_pandas().astype("str") for name in ("trait", "name", "unit")}
+    return rows.drop("trait", "name", "unit").to_pandas().assign(**texts)
 
 
-def _first_value(aside: pd.DataFrame, data_id: int) -> pd.Series:
-    own = aside[(aside["DataID"] == data_id) & aside["TraitID"].isna() & aside["StdValue"].notna()]
-    return own.drop_duplicates("ObservationID").set_index("ObservationID")["StdValue"]
-
-
-def _growth_forms(aside: pd.DataFrame) -> dict[str, str]:
+def _growth_forms(votes: pl.DataFrame) -> dict[str, str]:
     """Return the majority growth form by species name; ties go to the first in alphabetical order."""
-    rows = aside[aside["TraitID"] == _GROWTH_FORM_TRAIT]
-    forms = rows["OrigValueStr"].map({text: _form(text) for text in rows["OrigValueStr"].dropna().unique()})
-    votes = pd.DataFrame({"name": rows["AccSpeciesName"].fillna(rows["SpeciesName"]), "form": forms}).dropna()
-    counts = votes.groupby(["name", "form"]).size().rename("n").reset_index()
-    first = counts.sort_values(["name", "n", "form"], ascending=[True, False, True]).drop_duplicates("name")
+    texts = votes["text"].cast(pl.String)
+    forms = pl.Series("form", [_form(text) for text in texts], dtype=pl.String)
+    counts = votes.select(pl.col("name").cast(pl.String), "n").with_columns(forms).drop_nulls()
+    ordered = (
+        counts.group_by("name", "form")
+        .agg(pl.col("n").sum())
+        .sort("name", "n", "form", descending=[False, True, False])
+    )
+    first = ordered.unique("name", keep="first", maintain_order=True)
     return dict(zip(first["name"], first["form"], strict=True))
 
 

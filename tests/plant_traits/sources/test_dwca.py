@@ -178,6 +178,14 @@ def test_a_declared_table_that_is_not_inside_is_an_archive_error(tmp_path: Path)
             b'<archive xmlns="http://rs.tdwg.org/dwc/text/"><core><field index="x" term="t"/></core></archive>',
             "not a number",
         ),
+        *(
+            (
+                f'<archive xmlns="http://rs.tdwg.org/dwc/text/"><core fieldsTerminatedBy="{mark}"><files><location>o'
+                '</location></files><field index="0" term="t"/></core></archive>'.encode(),
+                "expected one each",
+            )
+            for mark in ("\\n", "ab", "é", "")
+        ),
     ],
 )
 def test_hostile_or_broken_declarations_are_refused(data: bytes, match: str) -> None:
@@ -186,9 +194,9 @@ def test_hostile_or_broken_declarations_are_refused(data: bytes, match: str) -> 
 
 
 def test_an_unknown_reader_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="coordinates-parquet, dwca, photo-table"):
+    with pytest.raises(InputError, match=", ".join(sorted(OCCURRENCE_READERS))):
         read_occurrences("csv", Path("x"), "gbif")
-    assert set(OCCURRENCE_READERS) == {"dwca", "coordinates-parquet", "photo-table"}
+    assert {"dwca", "coordinates-parquet", "photo-table"} <= set(OCCURRENCE_READERS)
 
 
 @pytest.mark.real

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from data_catalog import Catalog, Trait
@@ -12,7 +13,9 @@ from plant_traits.sources.brot import read_brot
 from plant_traits.sources.site_records import read_site_records
 from plant_traits.sources.trait_records import RECORD_COLUMNS
 from plant_traits.sources.trait_tables import TRAIT_READERS, read_traits
+from plant_traits.sources.try_covariates import observation_covariates
 from plant_traits.sources.try_release import read_try_release
+from plant_traits.sources.try_table import open_try_table
 
 TRY_COLUMNS = [
     "LastName",
@@ -232,3 +235,68 @@ def test_growth_forms_of_try(tmp_path: Path, traits: list[Trait], text: str, for
     rows = [value(1, 1), value(2, 1, TraitID=42, OrigValueStr=text, StdValue="")]
     found = read_try_release(try_file(tmp_path / "try.txt", rows), "try", traits).records["growth_form"][0]
     assert (None if found != found else found) == form  # noqa: PLR0124 - null is not equal to itself
+
+
+@pytest.mark.parametrize("block_bytes", [300, 5000])
+def test_a_release_of_many_blocks_is_read_as_one(
+    tmp_path: Path, traits: list[Trait], monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr("plant_traits.sources.delimited_text._BLOCK_BYTES", block_bytes)
+    # all covariates stand behind all values: places of every third, juveniles every fifth, experiments every seventh
+    rows = [
+        value(k, k, StdValue=10.0 + k / 10, AccSpeciesName=("Poa annua", "Bellis annua")[k % 2]) for k in range(1, 211)
+    ]
+    for k in range(1, 211):
+        if k % 3 == 0:
+            rows += [covariate(k, 60, "8", 8.0), covariate(k, 59, "48", 48.0 + k / 1000), covariate(k, 59, "0", 1.0)]
+        if k % 5 == 0:
+            rows += [covariate(k, 413, "Juvenile"), covariate(k, 413, "mature")]
+        if k % 7 == 0:
+            rows.append(covariate(k, 327, "greenhouse: pots"))
+    rows.append(value(999, 3, TraitID=42, OrigValueStr="forb", AccSpeciesName="Bellis annua"))
+    found = read_try_release(try_file(tmp_path / "try.txt", rows), "try", traits)
+    kept = [k for k in range(1, 211) if k % 5 and k % 7]
+    assert found.rejected == {
+        "covariate": 210 + 84 + 30,
+        "experiment": len([k for k in range(1, 211) if k % 7 == 0 and k % 5]),
+        "juvenile": 42,
+        "other_trait": 1,
+    }
+    assert found.read == len(rows)
+    records = found.records.set_index("record_id")
+    assert sorted(records.index) == sorted(f"try:{k}:sla" for k in kept)
+    placed = records["latitude"].dropna()
+    assert placed.to_dict() == {f"try:{k}:sla": pytest.approx(48.0 + k / 1000) for k in kept if k % 3 == 0}
+    assert set(records.loc[records["growth_form"] == "herb", "species"]) == {"Bellis annua"}
+
+
+def test_lines_of_try_with_another_number_of_fields_are_counted(tmp_path: Path, traits: list[Trait]) -> None:
+    path = try_file(tmp_path / "try.txt", [value(1, 1), value(2, 1)])
+    path.write_bytes(path.read_bytes() + b"a\tb\n" + b"x\t" * 40 + b"\n")
+    found = read_try_release(path, "try", traits)
+    assert (found.read, found.rejected, len(found.records)) == (4, {"malformed_row": 2}, 2)
+    path.write_bytes("\t".join([*TRY_COLUMNS, ""]).encode() + b"\na\tb\n")
+    with pytest.raises(TableError, match="28 fields"):
+        read_try_release(path, "try", traits)
+
+
+@pytest.mark.parametrize(
+    ("field", "match"), [(b"Bellis\0", "NUL bytes"), (b"x" * 10_000_000, "more than")], ids=["NUL", "10 MB"]
+)
+def test_a_hostile_release_is_a_clear_error(tmp_path: Path, traits: list[Trait], field: bytes, match: str) -> None:
+    path = try_file(tmp_path / "try.txt", [value(1, 1, AccSpeciesName="@")])
+    path.write_bytes(path.read_bytes().replace(b"@", field))
+    with pytest.raises(TableError, match=match):
+        read_try_release(path, "try", traits)
+
+
+@pytest.mark.real
+def test_the_covariates_of_the_real_release(real_data: Path) -> None:
+    release = open_try_table(real_data / "species_traits" / "data_TRY_15160.txt")
+    assert len(release.header) == 28
+    stated = [found for found, _, _ in release.results(["ObservationID", "DataID"], lambda rows: rows)]
+    latitudes = pl.concat(stated).filter(pl.col("DataID") == 59.0)
+    assert latitudes["ObservationID"].n_unique() == 98
+    covariates = observation_covariates(release)
+    # one has a latitude alone, and 14 have 0 as it was written, without a standard value
+    assert covariates.drop_nulls(["latitude", "longitude"]).height == 83

@@ -33,6 +33,35 @@ def test_wrong_words(arguments: list[str], message: str, tmp_path: Path, monkeyp
     assert "Traceback" not in result.output
 
 
+def test_the_plan_of_an_acquisition_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = runner.invoke(app, ["acquire", "--profile", "global", "--data", str(tmp_path / "mirror"), "--plan"])
+    assert result.exit_code == 0
+    for told in ("gbif-download", "gbif/world/2026-10", "inaturalist-open-data", "idata.idiv.de", "12000"):
+        assert told in result.output
+    assert not (tmp_path / "mirror").exists()
+
+
+def test_wrong_settings_of_a_plug_in_are_told_by_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "over" / "profiles").mkdir(parents=True)
+    (tmp_path / "over" / "profiles" / "p.yaml").write_text(
+        "id: p\ntitle: p\nmonth: '2026-01'\ninputs:\n  root: mirror\n"
+        "  acquire: [{plugin: gbif-download, source: gbif, into: gbif, settings: {poll: 3}}]\n"
+    )
+    result = runner.invoke(app, ["acquire", "--profile", "p", "--catalog", "over", "--plan"])
+    assert result.exit_code == 1
+    assert "poll" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_citing_something_else_than_a_release(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["cite", str(tmp_path), "--workspace", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "records_used.csv" in result.output
+
+
 def test_unknown_trait_in_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "over" / "profiles").mkdir(parents=True)

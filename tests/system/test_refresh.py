@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -27,7 +28,8 @@ unit_factors: {g cm-3: 1.0}
 
 def test_release_holds_what_a_user_needs(tiny_run, hashes) -> None:
     names = {x.name for x in tiny_run.release.iterdir()}
-    assert names == {"report.html", "summary.md", "maps.zarr", "geotiff", "scores.csv", "SHA256SUMS"}
+    expected = {"report.html", "summary.md", "maps.zarr", "geotiff", "scores.csv", "citation", "SHA256SUMS"}
+    assert names == expected
     listed = dict(reversed(line.split("  ")) for line in (tiny_run.release / "SHA256SUMS").read_text().splitlines())
     assert listed == {name: value for name, value in hashes(tiny_run.release).items() if name != "SHA256SUMS"}
 
@@ -74,6 +76,25 @@ def test_scores_name_truth_and_plots(tiny_run) -> None:
     assert set(scores["reference"]) == {"truth", "plots"}
     assert {"published", "geospatial only", "species means", "virtual-inat", "virtual-gbif"} <= set(scores["map"])
     assert set(scores["scale"]) == {"ln", "log1p", "natural"}
+
+
+def test_citation_counts_the_records_of_mapped_cells(tiny_run) -> None:
+    counts = pd.read_csv(tiny_run.release / "citation" / "records_used.csv", keep_default_na=False)
+    body = json.loads((tiny_run.release / "citation" / "derived_dataset.json").read_text())
+    of_gbif = counts[counts["source"] == "gbif"]
+    assert body["relatedDatasets"] == dict(zip(of_gbif["dataset_key"], of_gbif["n_records"], strict=True))
+    (download,) = (
+        x for x in json.loads((tiny_run.release / "citation" / "sources.json").read_text()) if "key" in x["facts"]
+    )
+    assert body["originalDownloadDOI"] == download["facts"]["doi"]
+    # Every cell with a photo is mapped here, and a record with two photos counts once.
+    encoded = tiny_run.shown.summaries["photo features"]["out"]["photos encoded"]
+    assert 0.8 * encoded < counts["n_records"].sum() < encoded
+
+
+def test_older_names_in_the_trait_table_are_found(tiny_run) -> None:
+    assert tiny_run.shown.summaries["names"]["out"]["names under another accepted name"] > 0
+    assert tiny_run.shown.summaries["species traits"]["out"]["species with a trait"] == 40
 
 
 def test_report_counts_every_loss(tiny_run) -> None:

@@ -98,6 +98,8 @@ def cite(
     post: Annotated[bool, typer.Option("--post", help="Register it at GBIF and print its DOI.")] = False,
 ) -> None:
     """Show which records a release is made of, and register them at GBIF as a derived data set: once."""
+    if "://" in workspace:
+        raise _failure(f"workspace {workspace}: what was registered is noted in a local folder; name one")
     prepare_environment(workspace)
     from tasks.citation import post_citation, read_citation  # noqa: PLC0415
 

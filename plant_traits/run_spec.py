@@ -99,18 +99,26 @@ class RunSpec:
         def placed(text: str) -> str:
             return text.replace("{month}", str(self.month)).replace("{region}", self._region_name)
 
+        def item_placed(item: EntryT) -> EntryT:
+            name = "into" if isinstance(item, Acquisition) else "path"
+            return item.model_copy(update={name: placed(getattr(item, name))})
+
         def all_placed(items: tuple[EntryT, ...]) -> tuple[EntryT, ...]:
-            name = "into" if items and isinstance(items[0], Acquisition) else "path"
-            return tuple(item.model_copy(update={name: placed(getattr(item, name))}) for item in items)
+            return tuple(item_placed(item) for item in items)
 
         return inputs.model_copy(
             update={
                 "acquire": all_placed(inputs.acquire),
+                "brought": tuple(placed(name) for name in inputs.brought),
                 "occurrences": all_placed(inputs.occurrences),
                 "photos": all_placed(inputs.photos),
                 "traits": all_placed(inputs.traits),
+                "reference": None if inputs.reference is None else placed(inputs.reference),
                 "rasters": all_placed(inputs.rasters),
                 "plots": all_placed(inputs.plots),
+                "gridded_plots": None if inputs.gridded_plots is None else item_placed(inputs.gridded_plots),
+                "products": all_placed(inputs.products),
+                "truth": None if inputs.truth is None else item_placed(inputs.truth),
             }
         )
 

@@ -6,11 +6,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
 from plant_traits.model.device import resolve_device
 from plant_traits.month import Month
 from plant_traits.run_spec import RunSpec
+from plant_traits.stages.acquisition import held
 from plant_traits.steps import Artifact, StepStore, Summary
 from plant_traits.workspace import Workspace
 
@@ -161,7 +163,7 @@ class RunWords:
 
 @contextmanager
 def open_run(words: RunWords) -> Iterator[RunContext]:
-    """Resolve a run's words, open its workspace and hold it until the run ends.
+    """Resolve a run's words, open its workspace and hold it, and the mirror that it fills, until the run ends.
 
     A run without a month that the scheduler started takes the month before its scheduled start, so that a late or
     repeated run maps the same month.
@@ -172,7 +174,11 @@ def open_run(words: RunWords) -> Iterator[RunContext]:
     """
     spec = replace(words, month=words.month or _scheduled_month()).resolve()
     workspace = words.open_workspace()
-    with workspace.exclusive():
+    with ExitStack() as stack:
+        stack.enter_context(workspace.exclusive())
+        # The mirror of a virtual world lies in its workspace.
+        if spec.data_root is not None and spec.profile.inputs.acquire:
+            stack.enter_context(held(spec.data_root))
         salt = os.environ.get("PLANT_TRAITS_OBSERVER_SALT") or _observer_salt(spec, workspace)
         yield RunContext(spec, workspace, resolve_device(spec.profile.device), salt)
 
@@ -245,17 +251,19 @@ def _with_artifact(title: str, progress: Progress) -> Progress:
     if TaskRunContext.get() is None:
         return progress
     shown: list[tuple[UUID, int]] = []
+    lock = Lock()  # photos are fetched, and counted, in several threads
 
     def update(finished: int, total: int) -> None:
         progress(finished, total)
         tenth = 10 * finished // max(total, 1)
-        if not shown:
-            key = "progress-" + "".join(c if c.isalnum() else "-" for c in title.lower())
-            created = create_progress_artifact(10.0 * tenth, key=key, description=title)
-            shown.append((cast(UUID, created), tenth))
-        elif tenth > shown[-1][1]:
-            update_progress_artifact(shown[0][0], 10.0 * tenth)
-            shown.append((shown[0][0], tenth))
+        with lock:
+            if not shown:
+                key = "progress-" + "".join(c if c.isalnum() else "-" for c in title.lower())
+                created = create_progress_artifact(10.0 * tenth, key=key, description=title)
+                shown.append((cast(UUID, created), tenth))
+            elif tenth > shown[-1][1]:
+                update_progress_artifact(shown[0][0], 10.0 * tenth)
+                shown.append((shown[0][0], tenth))
 
     return update
 

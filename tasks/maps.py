@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
-from maps.stages.citation import count_records, lasting_facts
+from maps.stages.citation import asked_for, count_records, lasting_facts
 from maps.stages.comparison import compare_maps
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
@@ -139,7 +139,10 @@ def cite(run: RunContext, world: Artifact | None, maps: Artifact, shards: Artifa
             predictions=predicted,
             acquired=acquired,
         ),
-        parameters={"run": run.spec.parameters, "acquired": [[x.source, x.asked, lasting_facts(x)] for x in acquired]},
+        parameters={
+            "run": run.spec.parameters,
+            "acquired": [[x.source, asked_for(x), lasting_facts(x)] for x in acquired],
+        },
         inputs={"maps": maps.digest, "shards": shards.digest, "predictions": predictions.digest},
     )
 

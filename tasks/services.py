@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
+import httpx
 from prefect.blocks.system import Secret
 from pydantic import JsonValue
 
@@ -78,7 +79,7 @@ def find_credentials(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]
     with ``user`` and ``password``. Without either, requests that need an account fail and say so.
 
     Raises:
-        InputError: the block's value is not such an object.
+        InputError: the block's value is not such an object, or Prefect's server cannot be asked.
     """
     user, password = variables.get("GBIF_USER"), variables.get("GBIF_PWD")
     if user and password:
@@ -87,6 +88,11 @@ def find_credentials(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]
         value = cast("Secret[JsonValue]", Secret.load(GBIF_BLOCK)).get()
     except ValueError:  # there is no such block
         return {}
+    except httpx.HTTPError as error:
+        raise InputError(
+            f"Prefect's server cannot be asked for its block {GBIF_BLOCK!r} ({error}): set GBIF_USER and GBIF_PWD, or "
+            "correct PREFECT_API_URL"
+        ) from error
     if not (isinstance(value, dict) and {"user", "password"} <= set(value)):
         raise InputError(f"Prefect block {GBIF_BLOCK!r}: expected an object with `user` and `password`")
     return {GBIF_HOST: (str(value["user"]), str(value["password"]))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def acquire(run: RunContext, world: Artifact | None) -> Artifact:
     with showing_stage("inputs") as stage:
         if world is not None:
             acquisition.bring(root, run.store.fetch(world), run.spec.inputs.brought)
+        today = datetime.now(UTC).date() if world is None else None
+        acquisition.check_acquisitions(run.spec, root, today)
         _fetch(run, world, acquisition.acquisitions(run.spec), {}, stage.progress)
         listed = listing(run.spec.inputs, run.spec.profile.traits, run.spec.catalog, root)
         stage.artifact = run.store.run(
@@ -81,8 +84,9 @@ def match_names(run: RunContext, world: Artifact | None, inputs: Artifact, recor
         parameters={"accepted": list(accepted)},
         inputs={"occurrences": listed.digest("occurrences"), "records": records.digest},
     )
+    table = run.store.fetch(asked) / names.NAMES
     with showing_stage("names") as stage:
-        _fetch(run, world, items, {NAMES: run.store.fetch(asked) / names.NAMES}, stage.progress)
+        _fetch(run, world, items, {NAMES: table}, stage.progress)
         answers = root / items[0].into / names.NAMES
         stage.artifact = run.store.run(
             "names",

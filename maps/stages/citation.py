@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
+from pydantic import JsonValue
 
 from maps.records_used import RecordCounter
 from maps.store import open_product
@@ -18,6 +22,7 @@ from plant_traits.steps import Summary
 RECORDS_USED = "records_used.csv"
 DERIVED = "derived_dataset"
 SOURCES = "sources.json"
+_OF_ONE_CALL = frozenset({"asked_anew", "found", "asked_now", "asked for", "fetched", "bytes fetched"})
 _GBIF_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -53,19 +58,22 @@ def count_records(
         counter.add(predicted, read_table(shard / "observations.parquet", SHARD_ROW))
     counts = counter.counts()
     counts.to_csv(destination / RECORDS_USED, index=False)
-    told = [{"source": x.source, "asked": x.asked, "facts": lasting_facts(x)} for x in acquired]
+    told = [{"source": x.source, "asked": asked_for(x), "facts": lasting_facts(x)} for x in acquired]
     (destination / SOURCES).write_text(json.dumps(told, indent=1, sort_keys=True), encoding="utf-8")
-    of_gbif = counts[counts["dataset_key"].str.fullmatch(_GBIF_KEY.pattern) & (counts["n_records"] > 0)]
-    if spec.profile.published_at is not None and len(of_gbif):
+    datasets = records_by_dataset(counts)
+    if spec.profile.published_at is not None and datasets:
         downloads = [x.facts["doi"] for x in acquired if x.source == "gbif" and isinstance(x.facts.get("doi"), str)]
+        digest = hashlib.sha256(json.dumps(datasets, sort_keys=True).encode()).hexdigest()[:12]
         derived = DerivedDataset(
             title=f"Records behind the plant trait maps {spec.name}",
+            # GBIF's list of an account tells the description but not the counts: by it the same counts are found again.
             description=(
                 f"Occurrences with a photo from which the cells of {spec.name} were mapped, after cleaning, "
-                "deduplication and the loss of photos that could not be had or read."
+                "deduplication and the loss of photos that could not be had or read: "
+                f"{sum(datasets.values())} records of {len(datasets)} data sets, list {digest}."
             ),
             source_url=spec.profile.published_at,
-            datasets={str(key): int(n) for key, n in zip(of_gbif["dataset_key"], of_gbif["n_records"], strict=True)},
+            datasets=datasets,
             download_doi=str(downloads[0]) if len(downloads) == 1 else None,
         )
         write_derived_dataset(derived, destination / DERIVED)
@@ -77,6 +85,24 @@ def count_records(
     }
 
 
-def lasting_facts(acquired: Acquired) -> dict[str, object]:
-    """Return the facts that do not tell how often a service had to be asked."""
-    return {name: value for name, value in acquired.facts.items() if name not in ("asked_anew", "found")}
+def records_by_dataset(counts: pd.DataFrame) -> dict[str, int]:
+    """Return the number of records of each data set of GBIF, whichever source brought them.
+
+    Args:
+        counts: columns dataset_key and n_records.
+    """
+    keys = counts["dataset_key"].str.lower()
+    used = keys.str.fullmatch(_GBIF_KEY.pattern) & (counts["n_records"] > 0)
+    return {str(key): int(n) for key, n in counts["n_records"][used].groupby(keys[used]).sum().items()}
+
+
+def asked_for(acquired: Acquired) -> JsonValue:
+    """Return what was asked, without the round in which photos were asked for again."""
+    if not isinstance(acquired.asked, dict):
+        return acquired.asked
+    return {name: value for name, value in acquired.asked.items() if name != "again"}
+
+
+def lasting_facts(acquired: Acquired) -> dict[str, JsonValue]:
+    """Return the facts that do not tell how often a service had to be asked, or what was there already."""
+    return {name: value for name, value in acquired.facts.items() if name not in _OF_ONE_CALL}

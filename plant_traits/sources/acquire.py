@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from plant_traits.errors import WorkspaceError
 from plant_traits.sources.protocol import DataSource, Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
 
@@ -29,6 +31,7 @@ class Acquired:
         facts: DOI, citation, and what else the service told.
         counts: rows and rejected rows of the tables.
         lost: what could not be had, by reason.
+        mended: the plug-in mends its files, none is removed.
         reused: True where nothing had to be done.
     """
 
@@ -39,6 +42,7 @@ class Acquired:
     facts: Mapping[str, JsonValue]
     counts: Mapping[str, int]
     lost: Mapping[str, int]
+    mended: bool = False
     reused: bool = field(default=False, compare=False)
 
     def write(self, folder: Path) -> None:
@@ -60,7 +64,7 @@ def read_acquired(folder: Path) -> Acquired | None:
 def find_acquired(folder: Path, plan: Plan) -> Acquired | None:
     """Return the manifest of a finished acquisition of this plan whose files are whole, else None.
 
-    A file of it that has another size than it had is removed, so that it is made again.
+    A file of it that has another size than it had is removed, so that it is made again, unless the plug-in mends it.
     """
     found = read_acquired(folder)
     if found is None or found.key != plan.key:
@@ -69,7 +73,8 @@ def find_acquired(folder: Path, plan: Plan) -> Acquired | None:
     for name, size in found.files.items():
         path = folder / name
         if not (path.is_file() and path.stat().st_size == size):
-            path.unlink(missing_ok=True)
+            if not found.mended:
+                path.unlink(missing_ok=True)
             whole = False
     return found if whole else None
 
@@ -89,6 +94,7 @@ def acquire_source(plugin: DataSource, request: Request, web: Web) -> Acquired:
 
     Raises:
         InputError: the source cannot be had or is not what it should be; what came is kept for the next try.
+        WorkspaceError: the folder cannot be written or read, as on a full disk; what came is kept.
     """
     request.folder.mkdir(parents=True, exist_ok=True)
     plan = plugin.plan(request)
@@ -96,20 +102,27 @@ def acquire_source(plugin: DataSource, request: Request, web: Web) -> Acquired:
     if found is not None:
         return found
     (request.folder / MANIFEST).unlink(missing_ok=True)
-    fetched = plugin.fetch(request, plan, web)
-    plugin.verify(request, fetched)
-    tables, counts = _normalised(plugin, request, fetched)
-    sizes = {name: (request.folder / name).stat().st_size for name in sorted({*fetched.files, *tables})}
-    acquired = Acquired(
-        source=request.source.id,
-        key=plan.key,
-        asked=plan.asked,
-        files=sizes,
-        facts=dict(fetched.facts),
-        counts=counts,
-        lost=dict(fetched.lost),
-    )
-    acquired.write(request.folder)
+    try:
+        fetched = plugin.fetch(request, plan, web)
+        plugin.verify(request, fetched)
+        tables, counts = _normalised(plugin, request, fetched)
+        sizes = {name: (request.folder / name).stat().st_size for name in sorted({*fetched.files, *tables})}
+        acquired = Acquired(
+            source=request.source.id,
+            key=plan.key,
+            asked=plan.asked,
+            files=sizes,
+            facts=dict(fetched.facts),
+            counts=counts,
+            lost=dict(fetched.lost),
+            mended=fetched.mended,
+        )
+        acquired.write(request.folder)
+    except (OSError, sqlite3.Error) as error:
+        raise WorkspaceError(
+            f"source {request.source.id!r}: {request.folder} cannot be written or read ({error}); free space or mend "
+            "the disk, then run again: what came is kept"
+        ) from error
     return acquired
 
 

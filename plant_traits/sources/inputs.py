@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from data_catalog import Catalog, Inputs
+from plant_traits.observations.reference_places import INSTITUTIONS, POPULATED_PLACES, PROVINCES
 from plant_traits.sources.acquire import MANIFEST
 from plant_traits.sources.input_files import input_files
 
 PHOTO_STORE = "photo-store"
+PLACES = "places"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _declared(
             for path in [root / item.path] if growing else input_files(root, item.path):
                 yield role, item.reader, item.source, path
     if inputs.reference is not None:
-        yield "reference", "places", "natural-earth", _one(root, inputs.reference)
+        yield "reference", PLACES, "natural-earth", _one(root, inputs.reference)
     for raster in inputs.rasters:
         for layer_id in raster.layers:
             file = catalog.source(raster.source).layer(layer_id).file
@@ -151,6 +153,8 @@ def _files(path: Path, reader: str) -> list[Path]:
     """Return every file that reading the path reads."""
     if reader == PHOTO_STORE:
         return []
+    if path.is_dir() and reader == PLACES:  # pages of other months lie beside what is read
+        return sorted(x for name in (POPULATED_PLACES, PROVINCES, INSTITUTIONS) for x in path.rglob(name))
     if path.is_dir():
         table = [path.with_name(f"{path.name}.csv")] if reader == "folder" else []  # says which file is which photo
         files = (x for x in path.rglob("*") if x.is_file() and not x.name.startswith(".") and x.name != MANIFEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,7 @@ class Request:
         settings: the plug-in's own settings, from the profile.
         folder: local folder of this acquisition in the mirror; it may hold what an earlier, killed call left there.
         tables: tables of earlier stages that say what to fetch, by name, such as ``observations``.
+        progress: called with (finished, total) while a long fetch goes on, from any thread.
     """
 
     source: Source
@@ -36,6 +37,7 @@ class Request:
     settings: Mapping[str, JsonValue]
     folder: Path
     tables: Mapping[str, Path] = field(default_factory=dict)
+    progress: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,14 @@ class Fetched:
         files: paths relative to the request's folder.
         facts: DOI, citation, download key, counts the service states … as JSON.
         lost: things that could not be had, by reason.
+        mended: fetch itself finds what is missing or damaged in the files; otherwise one whose size changed is removed,
+            so that it is fetched anew.
     """
 
     files: tuple[str, ...]
     facts: Mapping[str, JsonValue] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+    mended: bool = False
 
 
 class DataSource(Protocol):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from plant_traits.errors import ArchiveError, InputError
+from plant_traits.errors import ArchiveError, InputError, MissingInputError
 from plant_traits.sources.archives import ArchiveLimits, open_archive
 from plant_traits.sources.protocol import Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
@@ -45,6 +46,15 @@ class StaticFileSettings(BaseModel):
 
     files: tuple[StaticFile, ...] = Field(min_length=1)
 
+    @field_validator("files")
+    @classmethod
+    def _of_different_names(cls, files: tuple[StaticFile, ...]) -> tuple[StaticFile, ...]:
+        names = [str(PurePosixPath(file.name)) for file in files]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"files need different names, found {twice} more than once")
+        return files
+
 
 class StaticFiles:
     """Fetches files, checks size and hash where they are known, and unpacks zips."""
@@ -61,8 +71,16 @@ class StaticFiles:
         return Plan(settings.model_dump(mode="json"), requests=len(settings.files), bytes=total)
 
     def fetch(self, request: Request, plan: Plan, web: Web) -> Fetched:
-        """Fetch what is not there yet; each file goes on where it was cut off."""
+        """Fetch what is not there yet; each file goes on where it was cut off.
+
+        Files of earlier settings go first, with what was unpacked from them: readers would take them for today's.
+        """
         files = _settings(request).files
+        wanted = {_origin(file) for file in files}
+        for origin in sorted(request.folder.rglob(".*.json")):
+            known = _known(origin, request.folder)
+            if known is not None and _origin(known) not in wanted:
+                _forget(known, origin, request.folder)
         for file in files:
             target = request.folder / file.name
             origin = target.with_name(f".{target.name}.json")  # of which address and state the file at hand is
@@ -108,6 +126,26 @@ class StaticFiles:
                         shutil.copyfileobj(stream, out, _COPY_BYTES)
                     unpacked += 1
         return {"files unpacked": unpacked}
+
+
+def _known(origin: Path, folder: Path) -> StaticFile | None:
+    """Read of which file a note tells; None where another plug-in or a kill left it."""
+    try:
+        file = StaticFile.model_validate_json(origin.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return file if folder / file.name == origin.with_name(origin.name[1:].removesuffix(".json")) else None
+
+
+def _forget(file: StaticFile, origin: Path, folder: Path) -> None:
+    """Remove a file and what was unpacked from it; the note goes last, so that a kill leaves nothing behind."""
+    path = folder / file.name
+    with suppress(ArchiveError, MissingInputError), open_archive(path, _UNPACKED) as archive:
+        for member in archive.infolist():
+            if not member.is_dir():
+                (folder / PurePosixPath(member.filename).name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    origin.unlink()
 
 
 def _origin(file: StaticFile) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path, PurePosixPath
 
 from data_catalog import Acquisition
-from plant_traits.errors import InputError, WorkspaceError
+from plant_traits.errors import InputError, MissingInputError, WorkspaceError
+from plant_traits.month import Month
 from plant_traits.run_spec import RunSpec
 from plant_traits.sources.acquire import Acquired, acquire_source, read_acquired
 from plant_traits.sources.protocol import Plan, Request
@@ -49,6 +52,42 @@ def plan_acquisitions(spec: RunSpec, mirror: Path) -> list[Planned]:
     ]
 
 
+def check_acquisitions(spec: RunSpec, mirror: Path, today: date | None) -> None:
+    """Check what can be checked before anything is asked, so that a run does not fail after hours of fetching.
+
+    Args:
+        spec: the run.
+        mirror: local folder.
+        today: the day; a run of real services fetches only months that have ended. None for a virtual world.
+
+    Raises:
+        InputError: the month has not ended, two acquisitions share a folder, or the settings of one are wrong.
+        MissingInputError: a folder that nobody serves is not there, or is empty.
+    """
+    if not spec.inputs.acquire:
+        return
+    if today is not None and today < spec.month.next.first_day:
+        raise InputError(
+            f"month {spec.month} has not ended on {today}: what is fetched now would be taken for the whole month "
+            f"later; name {Month(today.year, today.month).previous} or an earlier one"
+        )
+    shared = [into for into, n in Counter(str(PurePosixPath(x.into)) for x in spec.inputs.acquire).items() if n > 1]
+    if shared:
+        raise InputError(
+            f"profile {spec.profile.id!r}: several acquisitions go into {shared}, where one would take the other's "
+            "manifest for its own; give each a folder in `into`"
+        )
+    for item in spec.inputs.acquire:
+        with suppress(MissingInputError):  # the table that it needs is made later
+            find_plugin(item.plugin).make().plan(_request(spec, mirror, item, {}))
+    for name in spec.inputs.brought:
+        if not any((mirror / name).glob("*")):
+            raise MissingInputError(
+                f"mirror {mirror} has nothing in {name!r}, which nobody serves: put its files there before a run "
+                "fetches the rest, see docs/sources.md"
+            )
+
+
 def acquire(
     spec: RunSpec,
     mirror: Path,
@@ -62,7 +101,7 @@ def acquire(
 
     Args:
         spec: the run.
-        mirror: local folder.
+        mirror: local folder; a run holds it until it ends, see ``held``.
         web: the client.
         items: which acquisitions, see ``acquisitions``.
         tables: the tables they need.
@@ -75,12 +114,13 @@ def acquire(
         InputError: a source cannot be had; what came is kept.
     """
     done = []
-    with held(mirror):
-        for finished, item in enumerate(items, start=1):
-            request = _request(spec, mirror, item, tables or {})
-            done.append(acquire_source(find_plugin(item.plugin).make(), request, web))
-            if progress is not None:
-                progress(finished, len(items))
+    for finished, item in enumerate(items, start=1):
+        request = _request(spec, mirror, item, tables or {})
+        if len(items) == 1:  # the bar shows what goes on inside
+            request = replace(request, progress=progress)
+        done.append(acquire_source(find_plugin(item.plugin).make(), request, web))
+        if progress is not None and len(items) > 1:
+            progress(finished, len(items))
     return done
 
 
@@ -104,7 +144,7 @@ def bring(mirror: Path, world: Path, folders: Sequence[str]) -> None:
 
 @contextmanager
 def held(mirror: Path) -> Iterator[None]:
-    """Hold a mirror, so that two runs do not fill it at once.
+    """Hold a mirror, so that no other run fills it: runs share the folders of names, photos and rasters.
 
     Raises:
         WorkspaceError: another run fills it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from prefect.blocks.system import Secret
 
@@ -53,3 +54,12 @@ def test_no_block_is_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Secret, "load", load)
     assert find_credentials({}) == {}
+
+
+def test_a_server_that_is_down_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> Secret:
+        raise httpx.ConnectError("Connection refused")
+
+    monkeypatch.setattr(Secret, "load", load)
+    with pytest.raises(InputError, match="set GBIF_USER and GBIF_PWD"):
+        find_credentials({})

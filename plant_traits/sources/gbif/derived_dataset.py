@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import JsonValue
 
-from plant_traits.errors import InputError, MissingInputError, TableError, WebError
+from plant_traits.errors import InputError, MissingInputError, WebError
 from plant_traits.sources.web.client import Web
 
 HOST = "api.gbif.org"
@@ -33,8 +30,10 @@ class DerivedDataset:
         description: how the records were chosen.
         source_url: where the map lies.
         datasets: number of records by key of the data set.
-        download_doi: DOI of the download they were chosen from, where it was one download.
-        left_out: records without a key of a GBIF data set, by reason; they are no part of it.
+        download_doi: bare DOI of the download they were chosen from, where it was one download.
+
+    Raises:
+        InputError: the address or DOI is none, a key is none of GBIF's, or there is nothing to cite.
     """
 
     title: str
@@ -42,7 +41,17 @@ class DerivedDataset:
     source_url: str
     datasets: Mapping[str, int]
     download_doi: str | None = None
-    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.source_url.startswith("https://"):
+            raise InputError(f"source_url {self.source_url!r}: expected the https address of the map")
+        if self.download_doi is not None and not _DOI.fullmatch(self.download_doi):
+            raise InputError(f"download DOI {self.download_doi!r}: expected a bare DOI such as 10.15468/dl.np3k7j")
+        if not self.datasets:
+            raise InputError("no record belongs to a data set of GBIF: there is nothing to cite")
+        wrong = [key for key, n in self.datasets.items() if not _UUID.fullmatch(key) or n < 1]
+        if wrong:
+            raise InputError(f"data sets {wrong[:5]}: expected keys of GBIF with one record or more")
 
     def body(self) -> dict[str, JsonValue]:
         """Return the body of the request that registers it."""
@@ -55,60 +64,6 @@ class DerivedDataset:
         if self.download_doi is not None:
             body["originalDownloadDOI"] = self.download_doi
         return body
-
-
-def derived_dataset(
-    observations: pa.Table | pd.DataFrame,
-    *,
-    title: str,
-    description: str,
-    source_url: str,
-    download_doi: str | None = None,
-) -> DerivedDataset:
-    """Count the records of each data set among the observations that entered a map.
-
-    Args:
-        observations: column ``dataset_key``; where there is a column ``observation_id``, an observation with several
-            photos counts once.
-        title: title of the derived data set.
-        description: how the records were chosen.
-        source_url: https address of the map.
-        download_doi: bare DOI of the download.
-
-    Raises:
-        TableError: there is no column ``dataset_key``.
-        InputError: the address or DOI is none, or no record belongs to a data set of GBIF.
-    """
-    if isinstance(observations, pa.Table):
-        names = observations.column_names
-        wanted = [x for x in ("dataset_key", "observation_id") if x in names]
-        table = observations.select(wanted)
-    else:
-        names = list(observations.columns)
-        wanted = [x for x in ("dataset_key", "observation_id") if x in names]
-        table = pa.Table.from_pandas(observations[wanted], preserve_index=False)
-    if "dataset_key" not in wanted:
-        raise TableError(f"observations of a map: column dataset_key is needed, found {names[:40]}")
-    if not source_url.startswith("https://"):
-        raise InputError(f"source_url {source_url!r}: expected the https address of the map")
-    if download_doi is not None and not _DOI.fullmatch(download_doi):
-        raise InputError(f"download DOI {download_doi!r}: expected a bare DOI such as 10.15468/dl.np3k7j")
-    if "observation_id" in wanted:
-        table = table.group_by(["observation_id"]).aggregate([("dataset_key", "min")])
-        table = table.rename_columns(["observation_id", "dataset_key"])
-    keys = pc.utf8_lower(table["dataset_key"].cast(pa.string()))
-    datasets: dict[str, int] = {}
-    left_out: dict[str, int] = {}
-    for entry in keys.value_counts().to_pylist():
-        key, n = entry["values"], int(entry["counts"])
-        if key is not None and _UUID.fullmatch(key):
-            datasets[key] = n
-        else:
-            reason = "without_dataset_key" if key is None else "dataset_not_of_gbif"
-            left_out[reason] = left_out.get(reason, 0) + n
-    if not datasets:
-        raise InputError(f"no observation of {table.num_rows} belongs to a data set of GBIF: there is nothing to cite")
-    return DerivedDataset(title, description, source_url, datasets, download_doi, left_out)
 
 
 def write_derived_dataset(derived: DerivedDataset, path: Path) -> tuple[Path, Path]:

@@ -34,9 +34,6 @@ class PhotoSource:
     be shared by all months: the store grows, and a photo that is there or is known to be gone is not asked for again.
     """
 
-    def __init__(self, progress: Callable[[Progress], None] | None = None) -> None:
-        self._progress = progress
-
     def plan(self, request: Request) -> Plan:
         """Say which photos are wanted. A later run asks again while some were postponed or may come yet.
 
@@ -68,7 +65,7 @@ class PhotoSource:
                 web,
                 bounds=settings.bounds,
                 failures_in_a_row=settings.failures_in_a_row,
-                progress=self._progress,
+                progress=_counting(request, wanted),
             )
             postponed = count_open(store.index, this)
             states = count_states(store.index)
@@ -83,7 +80,8 @@ class PhotoSource:
             "postponed": postponed,
         }
         lost = {reason: n for reason, n in states.items() if reason != "ok"}
-        return Fetched((INDEX, *(f"{PACKS}/{name}" for name in packs)), facts, lost)
+        # A pack holds thousands of photos, each of which the store can check: it is never thrown away for one of them.
+        return Fetched((INDEX, *(f"{PACKS}/{name}" for name in packs)), facts, lost, mended=True)
 
     def verify(self, request: Request, fetched: Fetched) -> None:
         """Check the store: no overlaps, a reason for every photo it lacks, and the bytes of those that are new.
@@ -98,6 +96,14 @@ class PhotoSource:
         with read_index(request.folder) as index:
             attach_wanted(index, request.folder)
             return write_photo_list(index, destination / PHOTO_LIST)
+
+
+def _counting(request: Request, wanted: int) -> Callable[[Progress], None]:
+    def tell(done: Progress) -> None:
+        if request.progress is not None:
+            request.progress(done.kept + done.failed, wanted)
+
+    return tell
 
 
 def _settings(request: Request) -> PhotoSettings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import cast
 import pytest
 
 from data_catalog import load_catalog
-from plant_traits.errors import ArchiveError, WebError
+from plant_traits.errors import ArchiveError, WebError, WorkspaceError
 from plant_traits.month import Month
 from plant_traits.regions import Region
 from plant_traits.sources.acquire import MANIFEST, acquire_source
@@ -112,3 +114,29 @@ def test_failed_change_of_plan_does_not_pass_for_the_old_one(request_: Request) 
     with pytest.raises(WebError):
         acquire_source(Orchard(("quince",), failing=True), request_, NO_WEB)
     assert not (request_.folder / MANIFEST).exists()
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")]
+)
+def test_full_disk_is_told_with_what_to_do(request_: Request, failure: Exception) -> None:
+    class FullDisk(Orchard):
+        def normalise(self, request: Request, fetched: Fetched, destination: Path) -> Mapping[str, int]:
+            raise failure
+
+    with pytest.raises(WorkspaceError, match=r"source 'gbif': .* free space .* run again"):
+        acquire_source(FullDisk(), request_, NO_WEB)
+    assert {x.name for x in request_.folder.iterdir()} == {"apple", "pear"}
+
+
+def test_files_that_the_plug_in_mends_are_not_removed(request_: Request) -> None:
+    class Press(Orchard):
+        def fetch(self, request: Request, plan: Plan, web: Web) -> Fetched:
+            return replace(super().fetch(request, plan, web), mended=True)
+
+    acquire_source(Press(), request_, NO_WEB)
+    (request_.folder / "pear").write_text("pear and more")
+    again = Press()
+    assert not acquire_source(again, request_, NO_WEB).reused
+    assert again.calls == ["fetch", "verify", "normalise"]
+    assert (request_.folder / "pear").read_text() == "pear and more"

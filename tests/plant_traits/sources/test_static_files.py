@@ -133,3 +133,37 @@ def test_missing_file_says_so(web: Web, tmp_path: Path) -> None:
     with pytest.raises(WebError, match="404") as caught:
         acquire_source(StaticFiles(), request_for(tmp_path / "m", {"name": "gone.tif"}), web)
     assert caught.value.reason == "gone"
+
+
+def test_what_an_earlier_version_left_is_not_read_with_the_new_one(
+    shelf: tuple[type[Shelf], str], web: Web, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shelf[0].files["/1"] = zipped({"data/header(3).txt": b"old", "data/DT.txt": b"old"})
+    shelf[0].files["/2"] = zipped({"data/header(4).txt": b"new", "data/DT.txt": b"new"})
+    shelf[0].files["/beside.csv"] = b"a,b"
+    plots = {"name": "plots.zip", "unpack": True}
+    first = request_for(folder, {**plots, "url": f"https://{HOST}/1"}, {"name": "beside.csv"})
+    acquire_source(StaticFiles(), first, web)
+    (folder / "other").mkdir()
+    (folder / "other" / ".table.csv.json").write_text('{"month": "2026-10"}')  # another plug-in's note
+    acquired = acquire_source(StaticFiles(), request_for(folder, {**plots, "url": f"https://{HOST}/2"}), web)
+    assert set(acquired.files) == {"plots.zip", "header(4).txt", "DT.txt"}
+    left = {x.relative_to(folder).as_posix() for x in folder.rglob("*") if x.is_file()}
+    assert left == {*acquired.files, ".plots.zip.json", "acquired.json", "other/.table.csv.json"}
+    assert (folder / "DT.txt").read_bytes() == b"new"
+
+
+def test_settings_that_only_grow_fetch_only_what_is_new(
+    shelf: tuple[type[Shelf], str], web: Web, tmp_path: Path
+) -> None:
+    shelf[0].files |= {"/a.csv": b"a", "/b.csv": b"b"}
+    acquire_source(StaticFiles(), request_for(tmp_path / "m", {"name": "a.csv"}), web)
+    acquire_source(StaticFiles(), request_for(tmp_path / "m", {"name": "a.csv"}, {"name": "b.csv"}), web)
+    assert [x.rpartition("/")[2] for x in shelf[0].asked] == ["a.csv", "b.csv"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    request = request_for(tmp_path, {"name": "a.csv"}, {"name": "a.csv", "url": f"https://{HOST}/other"})
+    with pytest.raises(InputError, match=r"different names, found \['a.csv'\]"):
+        StaticFiles().plan(request)

@@ -5,15 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
 import pytest
 import yaml
 
-from plant_traits.errors import InputError, MissingInputError, TableError, WebError
+from plant_traits.errors import InputError, MissingInputError, WebError
 from plant_traits.sources.gbif.derived_dataset import (
     DerivedDataset,
-    derived_dataset,
     post_derived_dataset,
     write_derived_dataset,
 )
@@ -29,16 +26,8 @@ WHAT = {"title": "Traits 2026-10", "description": "Filtered.", "source_url": "ht
 OpenWeb = Callable[..., Web]
 
 
-def test_records_are_counted_by_data_set_and_what_is_not_of_gbif_is_told() -> None:
-    table = pa.table(
-        {
-            "observation_id": ["g:1", "g:1", "g:2", "g:3", "i:4", "i:5", "x:6"],
-            "dataset_key": [A, A, A.upper(), B, "inaturalist-research-grade", "inaturalist-research-grade", None],
-        }
-    )
-    derived = derived_dataset(table, **WHAT, download_doi="10.15468/dl.np3k7j")
-    assert derived.datasets == {A: 2, B: 1}
-    assert derived.left_out == {"dataset_not_of_gbif": 2, "without_dataset_key": 1}
+def test_the_body_is_what_gbif_expects() -> None:
+    derived = DerivedDataset(**WHAT, datasets={B: 1, A: 2}, download_doi="10.15468/dl.np3k7j")
     assert derived.body() == {
         "title": "Traits 2026-10",
         "description": "Filtered.",
@@ -46,24 +35,22 @@ def test_records_are_counted_by_data_set_and_what_is_not_of_gbif_is_told() -> No
         "originalDownloadDOI": "10.15468/dl.np3k7j",
         "relatedDatasets": {A: 2, B: 1},
     }
-    rows = derived_dataset(table.select(["dataset_key"]).to_pandas(), **WHAT)
-    assert rows.datasets == {A: 3, B: 1}
-    assert "originalDownloadDOI" not in rows.body()
+    assert "originalDownloadDOI" not in DerivedDataset(**WHAT, datasets={A: 3}).body()
 
 
 @pytest.mark.parametrize(
-    ("columns", "changed", "error"),
+    "changed",
     [
-        ({"species": ["x"]}, {}, TableError),
-        ({"dataset_key": ["inaturalist"]}, {}, InputError),
-        ({"dataset_key": []}, {}, InputError),
-        ({"dataset_key": [A]}, {"source_url": "example.org"}, InputError),
-        ({"dataset_key": [A]}, {"download_doi": "https://doi.org/10.15468/dl.x"}, InputError),
+        {"datasets": {}},
+        {"datasets": {"inaturalist": 3}},
+        {"datasets": {A: 0}},
+        {"source_url": "example.org"},
+        {"download_doi": "https://doi.org/10.15468/dl.x"},
     ],
 )
-def test_what_cannot_be_cited_is_refused(columns: dict[str, Any], changed: dict[str, str], error: type) -> None:
-    with pytest.raises(error):
-        derived_dataset(pd.DataFrame(columns), **{**WHAT, **changed})
+def test_what_cannot_be_cited_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        DerivedDataset(**{**WHAT, "datasets": {A: 1}, **changed})
 
 
 def test_the_files_say_the_same_as_the_body(tmp_path: Path) -> None:
@@ -184,9 +171,8 @@ def test_the_recorded_registration(loopback: Loopback, open_web: OpenWeb, tmp_pa
     (tape,) = yaml.safe_load(path.read_text(encoding="utf-8"))["http_interactions"]
     asked, answer = tape["request"], tape["response"]
     recorded = json.loads(asked["body"]["string"])
-    keys = [key for key, n in recorded["relatedDatasets"].items() for _ in range(n)]
-    derived = derived_dataset(
-        pa.table({"dataset_key": keys}),
+    derived = DerivedDataset(
+        datasets=recorded["relatedDatasets"],
         title=recorded["title"],
         description=recorded["description"],
         source_url=recorded["sourceUrl"],

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from plant_traits.errors import InputError, MissingInputError, PhotoError, TableError, WorkspaceError
+from plant_traits.sources.acquire import acquire_source
 from plant_traits.sources.photo_store.photo_list import PHOTO_STATE
 from plant_traits.sources.photo_store.source import PhotoSource
 from plant_traits.sources.photos import open_photos
@@ -474,3 +475,34 @@ def test_a_table_that_names_no_photos_is_refused(damage: str, request_of: Callab
         table.write_bytes(b"PAR1 no table")
     with pytest.raises(TableError, match="observations"):
         PhotoSource().plan(request)
+
+
+@pytest.mark.parametrize("damage", ["longer", "gone"])
+def test_a_changed_pack_costs_only_the_photos_that_it_lost(
+    tmp_path: Path,
+    server: PhotoServer,
+    web_of: Callable[..., Web],
+    request_of: Callable[..., Request],
+    reply: type[Reply],
+    photo: Callable[..., bytes],
+    damage: str,
+) -> None:
+    for k in range(1, 9):
+        server.serve(medium(k), reply(photo(k)))
+    server.serve(medium(9), reply(b"", 404))
+    request, web = request_of([(str(k), original(k)) for k in range(1, 10)], pack_bytes=8000), web_of(connections=1)
+    first = acquire_source(PhotoSource(), request, web)
+    pack = tmp_path / "store" / "packs" / "photos-000001.tar"
+    lost = [f"{BUCKET}/{name[0]}/medium.jpg" for name in names_of(pack)]
+    assert 0 < len(lost) < 8
+    if damage == "gone":
+        pack.unlink()
+    else:
+        with pack.open("ab") as stream:
+            stream.write(bytes(512))
+    server.asked.clear()
+    again = acquire_source(PhotoSource(), request, web)
+    assert not again.reused
+    assert (again.facts["held"], again.lost) == (8, {"gone": 1}) == (first.facts["held"], first.lost)
+    expected = lost if damage == "gone" else []
+    assert dict(server.asked) == {url.removeprefix("https:/"): 1 for url in expected}

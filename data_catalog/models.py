@@ -62,7 +62,7 @@ class RasterLayer(Entry):
 class HostLimits(Entry):
     """A host that a source may be fetched from, and how much may be asked of it.
 
-    The limits are the service's own where it states them, else what good manners suggest; they hold for one workspace,
+    The limits are the service's own where it states them, else what good manners suggest; they hold for one mirror,
     over all of its processes and over restarts.
     """
 

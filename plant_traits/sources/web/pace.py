@@ -1,6 +1,6 @@
 """Keep to the limits of each host: a place in its queue for every request, and a count of what was used.
 
-The state lies in one SQLite file, so that all processes of a workspace share it and a restart does not forget it.
+The state lies in one SQLite file, so that all processes of a mirror share it and a restart does not forget it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from plant_traits.steps import Summary
 RECORDS_USED = "records_used.csv"
 DERIVED = "derived_dataset"
 SOURCES = "sources.json"
-_OF_ONE_CALL = frozenset({"asked_anew", "found", "asked_now", "asked for", "fetched", "bytes fetched"})
+# The citation of a download tells its day; the second at which it was made says nothing of the records.
+_OF_ONE_CALL = frozenset({"asked_anew", "found", "asked_now", "asked for", "fetched", "bytes fetched", "created"})
 _GBIF_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

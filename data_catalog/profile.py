@@ -93,7 +93,21 @@ class ModelSettings(Entry):
     """Encoder, network and training of the predictor."""
 
     encoder: str = "efficientnet-lite0"
-    encoder_location: str | None = Field(default=None, description="hub id or local folder, for encoders of a hub")
+    encoder_location: str | dict[str, str] | None = Field(
+        default=None, description="hub id or local folder, for encoders of a hub; by encoder where several need one"
+    )
+    location_encoder: str = Field(
+        default="covariates", description="covariates, geoclip, climplicit, or several of them joined by +"
+    )
+    location_encoder_location: str | None = Field(
+        default=None, description="hub id or local folder, for location encoders of a hub"
+    )
+    network: Literal["default", "planttraitnet-published"] = Field(
+        default="default", description="the published preset has its own sizes and reads dinov2-tokens+depth-anything"
+    )
+    network_start: str | None = Field(
+        default=None, description="converted published checkpoint (safetensors) that the published preset starts from"
+    )
     ensemble: int = Field(default=3, ge=1)
     hidden: int = 256
     blocks: int = 2

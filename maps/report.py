@@ -14,8 +14,9 @@ from markupsafe import Markup
 from matplotlib.colors import ListedColormap
 
 from data_catalog import Trait
-from maps import report_scores, report_tables, typography
+from maps import report_model, report_scores, report_tables, typography
 from maps.figures import ScatterPanel, draw_reliability, draw_scatter
+from maps.figures_model import draw_photo_reliability, draw_pit
 from maps.layers import SOURCE
 from maps.map_window import MapWindow, window_of
 from maps.render import draw_map
@@ -74,6 +75,8 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         differences=report_scores.difference_rows(inputs),
         coverage=report_scores.coverage_rows(inputs),
         reliability=_reliability(inputs),
+        model_parts=_model_parts(inputs),
+        zip=zip,
         training=report_tables.training_table(inputs),
         profile=report_tables.flatten(inputs.profile),
     )
@@ -189,6 +192,17 @@ def _natural(dataset: xr.Dataset, product: xr.Dataset, trait: Trait) -> np.ndarr
     location = dataset["location"].sel(trait=trait.id).transpose("lat", "lon")
     location = location.reindex(lat=product["lat"], lon=product["lon"], method="nearest", tolerance=1e-6)
     return from_working(trait, np.asarray(location, dtype=np.float64))
+
+
+def _model_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
+    return [
+        part
+        | {
+            "reliability": _image(draw_photo_reliability(report_model.coverage_panels(inputs, part["key"]))),
+            "pit": _image(draw_pit(report_model.pit_panels(inputs, part["key"]))),
+        }
+        for part in report_model.model_section(inputs)
+    ]
 
 
 def _reliability(inputs: ReportInputs) -> Markup | None:

@@ -13,6 +13,7 @@ import xarray as xr
 from data_catalog import Trait
 from maps.layers import QUALITY, SOURCE
 from maps.report_inputs import ReportInputs, StageRecord
+from maps.report_model import OWN_KEYS
 from maps.report_scores import headline_scores
 from maps.typography import count_text, number_text, quantity_text
 
@@ -131,9 +132,13 @@ def _counted(key: str, n: int) -> str:
 
 
 def training_table(inputs: ReportInputs) -> dict[str, Any]:
-    """Return the training metrics: a row per trait, a column per metric; what is no mapping is listed apart."""
-    nested = {key: dict(flatten(value)) for key, value in inputs.training.items() if isinstance(value, Mapping)}
-    single = flatten({key: value for key, value in inputs.training.items() if not isinstance(value, Mapping)})
+    """Return the training metrics: a row per trait, a column per metric; what is no mapping is listed apart.
+
+    Scores of held-out records have a section of their own.
+    """
+    training = {key: value for key, value in inputs.training.items() if key not in OWN_KEYS}
+    nested = {key: dict(flatten(value)) for key, value in training.items() if isinstance(value, Mapping)}
+    single = flatten({key: value for key, value in training.items() if not isinstance(value, Mapping)})
     columns = list(dict.fromkeys(metric for metrics in nested.values() for metric in metrics))
     return {
         "columns": columns,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -92,7 +94,7 @@ def train_heads(
     taxa: Artifact,
 ) -> Artifact:
     """Train the heads on features, covariates and labels."""
-    rasters = _rasters(run, world)
+    rasters, truth = _rasters(run, world), _true_values(run, world)
     settings = run.spec.profile.model
     identity = load_encoder(settings.encoder, settings.encoder_location).identity
     parts = [run.store.members(x) for x in (shards, features, points)]
@@ -109,6 +111,7 @@ def train_heads(
             settings=settings,
             encoder_identity=identity,
             device=run.device,
+            truth=truth,
         ),
         parameters={
             "settings": settings.model_dump(mode="json"),
@@ -122,6 +125,7 @@ def train_heads(
             "points": points.digest,
             "taxa": taxa.digest,
             "rasters": read_inputs(run, inputs).digest("rasters"),
+            **({} if truth is None else {"truth": hashlib.sha256(truth.read_bytes()).hexdigest()}),
         },
         with_progress=True,
     )
@@ -164,6 +168,13 @@ def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Arti
         parameters={"layers": describe_layers(rasters)},
         inputs={"covariates": covariates.digest, "model": model.digest},
     )
+
+
+def _true_values(run: RunContext, world: Artifact | None) -> Path | None:
+    """Return the table of photographed plants' true values, which virtual worlds alone have."""
+    truth = run.spec.inputs.truth
+    path = None if truth is None else run.data_root(world) / truth.path / "records.parquet"
+    return path if path is not None and path.is_file() else None
 
 
 def _rasters(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:

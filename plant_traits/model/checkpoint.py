@@ -17,13 +17,14 @@ from safetensors.numpy import save as save_arrays
 
 from data_catalog import ModelSettings, Trait
 from plant_traits.errors import ModelError
+from plant_traits.model.calibration import Calibration
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.standardisation import Standardisation
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 
 WEIGHTS = "weights.safetensors"
 CARD = "card.yaml"
-_FORMAT = 1
+_FORMAT = 2
 _MAXIMUM_CARD_BYTES = 10_000_000
 _PARTS = ("centre", "scale", "low", "high")
 
@@ -31,13 +32,9 @@ _PARTS = ("centre", "scale", "low", "high")
 def save_model(model: TrainedModel, folder: Path) -> None:
     """Write a model into an existing empty folder; the same model gives the same bytes.
 
-    The card repeats the scalings and variance factors for readers; the numbers that count are in the weights file.
+    The card repeats the scalings and the calibration for readers; the numbers that count are in the weights file.
     """
     (folder / WEIGHTS).write_bytes(save_arrays({k: np.ascontiguousarray(v) for k, v in model.arrays().items()}))
-    factors = {
-        modalities: {trait.id: float(value) for trait, value in zip(model.traits, row, strict=True)}
-        for modalities, row in zip(MODALITIES, model.variance_factor, strict=True)
-    }
     card = {
         "format": _FORMAT,
         "model_id": model.model_id,
@@ -61,10 +58,34 @@ def save_model(model: TrainedModel, folder: Path) -> None:
                 for trait, centre, scale in zip(model.traits, model.target_centre, model.target_scale, strict=True)
             },
         },
-        "variance_factors": factors,
+        "calibration": {
+            "networks_id": model.networks_id,
+            "traits": list(model.calibration.traits),
+            "groups": list(model.calibration.groups),
+            "levels": list(model.calibration.levels),
+            "table": _calibration_table(model.calibration),
+        },
         "metrics": model.metrics,
     }
     (folder / CARD).write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _calibration_table(calibration: Calibration) -> dict[str, Any]:
+    """Return modalities -> group -> trait -> n, variance factor and quantile of each level, for readers."""
+    return {
+        modalities: {
+            group: {
+                trait: {
+                    "n": int(calibration.n[kind, row, column]),
+                    "variance_factor": float(calibration.variance_factor[kind, row, column]),
+                    "quantiles": [float(value) for value in calibration.quantile[kind, row, column]],
+                }
+                for column, trait in enumerate(calibration.traits)
+            }
+            for row, group in enumerate(calibration.groups)
+        }
+        for kind, modalities in enumerate(MODALITIES)
+    }
 
 
 def load_model(folder: Path, traits: tuple[str, ...] | None = None) -> TrainedModel:
@@ -76,7 +97,7 @@ def load_model(folder: Path, traits: tuple[str, ...] | None = None) -> TrainedMo
 
     Raises:
         ModelError: a file is missing or damaged, a tensor is missing, left over or of another shape, the traits differ,
-            or the content does not hash to the card's ``model_id``.
+            the calibration is of other traits or networks, or the content does not hash to the card's ``model_id``.
     """
     card = _read_card(folder / CARD)
     arrays = _read_arrays(folder / WEIGHTS)
@@ -86,6 +107,10 @@ def load_model(folder: Path, traits: tuple[str, ...] | None = None) -> TrainedMo
         config = NetworkConfig(**card["network"])
         covariates, identity = tuple(card["covariates"]), str(card["encoder_identity"])
         model_id, metrics = str(card["model_id"]), dict(card["metrics"])
+        calibrated = card["calibration"]
+        calibrated_networks = str(calibrated["networks_id"])
+        calibrated_traits, groups = tuple(map(str, calibrated["traits"])), tuple(map(str, calibrated["groups"]))
+        levels = tuple(float(level) for level in calibrated["levels"])
     except (KeyError, TypeError, ValueError, pydantic.ValidationError) as error:
         raise ModelError(f"model {folder}: {CARD} lacks or garbles an entry: {error}; train it again") from error
     found = tuple(trait.id for trait in described)
@@ -97,7 +122,10 @@ def load_model(folder: Path, traits: tuple[str, ...] | None = None) -> TrainedMo
     n_image, n_place, n_traits = config.image_dimension, config.covariates, config.traits
     shapes: dict[str, tuple[int, ...]] = {f"image.{part}": (n_image,) for part in _PARTS}
     shapes |= {f"covariate.{part}": (n_place,) for part in _PARTS}
-    shapes |= {"target.centre": (n_traits,), "target.scale": (n_traits,), "variance_factor": (3, n_traits)}
+    shapes |= {"target.centre": (n_traits,), "target.scale": (n_traits,)}
+    per_group = (len(MODALITIES), len(groups), len(calibrated_traits))
+    shapes |= {f"calibration.{part}": per_group for part in ("n", "variance_factor")}
+    shapes["calibration.quantile"] = (*per_group, len(levels))
     missing, extra = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
     wrong = sorted(name for name in shapes.keys() & arrays.keys() if arrays[name].shape != shapes[name])
     if missing or extra or wrong or len(described) != n_traits or len(covariates) != n_place:
@@ -115,10 +143,23 @@ def load_model(folder: Path, traits: tuple[str, ...] | None = None) -> TrainedMo
         covariate_standardisation=Standardisation(*(arrays[f"covariate.{part}"] for part in _PARTS)),
         target_centre=arrays["target.centre"],
         target_scale=arrays["target.scale"],
-        variance_factor=arrays["variance_factor"],
+        calibration=Calibration(
+            calibrated_traits,
+            groups,
+            levels,
+            n=arrays["calibration.n"],
+            variance_factor=arrays["calibration.variance_factor"],
+            quantile=arrays["calibration.quantile"],
+        ),
         metrics=metrics,
         settings=settings,
     )
+    model.calibration.check(found, len(MODALITIES))
+    if model.networks_id != calibrated_networks:
+        raise ModelError(
+            f"model {folder}: its calibration belongs to the networks {calibrated_networks}, found the networks "
+            f"{model.networks_id}; copy the folder again from where it was trained"
+        )
     if model.model_id != model_id:
         raise ModelError(
             f"model {folder}: expected the content of model {model_id}, found {model.model_id}; a file was changed, "

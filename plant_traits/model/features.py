@@ -117,7 +117,7 @@ def read_features(path: Path, encoder_identity: str | None = None) -> PhotoFeatu
         described = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         found, dimension = described["encoder_identity"], int(described["dimension"])
         flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        values = flat.astype(np.float32).reshape(len(table), dimension)
+        values = flat.astype(np.float32, copy=False).reshape(len(table), dimension)
         ids, status = table["photo_id"].to_pylist(), table["status"].to_pylist()
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         raise ModelError(

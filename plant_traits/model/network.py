@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+Preset = Literal["default", "planttraitnet-published"]
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of a ``TraitNetwork``.
+    """Shape of a network.
 
     Attributes:
         image_dimension: length of a photo's feature vector; 0 for a network without photos.
@@ -19,6 +22,7 @@ class NetworkConfig:
         hidden: width of each branch and of the residual blocks.
         blocks: number of residual blocks.
         dropout: share of hidden units dropped in training.
+        preset: ``default`` for a ``TraitNetwork``, or the published network.
     """
 
     image_dimension: int
@@ -27,6 +31,7 @@ class NetworkConfig:
     hidden: int
     blocks: int
     dropout: float
+    preset: Preset = "default"
 
 
 class _ResidualBlock(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Prediction:
         mean: (n, traits) float32, the mean of the members' locations; NaN without a usable input.
         variance_aleatoric: (n, traits) float32, calibrated mean of the members' variances.
         variance_epistemic: (n, traits) float32, calibrated variance of the members' locations. The total variance is
-            the sum of the two, and the calibration factor of the modalities multiplies both.
+            the sum of the two, and the variance factor of its modalities and group multiplies both.
         modalities: (n,) ``image+geospatial``, ``image``, ``geospatial`` or ``none``.
         status: (n,) ``ok``, or ``no_usable_input``.
     """
@@ -40,6 +41,7 @@ def predict(
     image_features: npt.NDArray[np.float32] | None,
     covariates: npt.NDArray[np.floating],
     *,
+    groups: Sequence[str] | None = None,
     batch_size: int = 4096,
     device: str = "cpu",
 ) -> Prediction:
@@ -52,6 +54,8 @@ def predict(
         model: the ensemble.
         image_features: (n, d) of the model's encoder, or None where there are no photos at all.
         covariates: (n, c) in the order of ``model.covariate_names``, in the units it was trained with.
+        groups: (n,) each input's group for the calibration, from ``calibration.group_names``; by default all inputs are
+            calibrated alike, as are those of a group that the calibration does not know.
         batch_size: rows per forward pass; it does not change the result beyond float rounding.
         device: ``cpu`` or ``cuda``.
 
@@ -71,6 +75,8 @@ def predict(
             f"prediction: expected image features of shape ({n}, {config.image_dimension}), found "
             f"{image_features.shape}; encode the photos with the encoder {model.encoder_identity}"
         )
+    if groups is not None and len(groups) != n:
+        raise ModelError(f"prediction: expected {n} groups, one per input, found {len(groups)}; align them by row")
     if image_features is None or config.image_dimension == 0:
         image_features = np.full((n, config.image_dimension), np.nan, dtype=np.float32)
         has_image = np.zeros(n, dtype=bool)
@@ -87,7 +93,7 @@ def predict(
         for parts in (zip(*outputs, strict=True) if outputs else ((),) * 3)
     )
     kind = np.select([has_image & has_place, has_image, has_place], [0, 1, 2], default=-1)
-    factor = model.variance_factor[kind]
+    factor = model.calibration.variance_factor[kind, _groups(model, groups, n)]
     usable = (kind >= 0)[:, None]
     return Prediction(
         mean=np.where(usable, mean, np.nan).astype(np.float32),
@@ -96,6 +102,40 @@ def predict(
         modalities=np.array([*MODALITIES, "none"])[kind],
         status=np.where(kind >= 0, "ok", "no_usable_input"),
     )
+
+
+def intervals(
+    model: TrainedModel, prediction: Prediction, level: float, groups: Sequence[str] | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the conformal interval of each prediction, in working space.
+
+    It holds the value of a single plant with the stated probability among records like those of the held-out blocks;
+    it is no interval of a cell's mean, and nothing is promised for species or regions unlike them.
+
+    Args:
+        model: what made the prediction.
+        prediction: n predictions.
+        level: one of the model's calibrated levels.
+        groups: (n,) as given to ``predict``.
+
+    Returns:
+        Lower and upper ends, (n, traits); infinite where too few records were held out to tell, NaN without a usable
+        input.
+
+    Raises:
+        ModelError: the model is not calibrated for the level.
+    """
+    n = len(prediction.mean)
+    kind = np.array([*MODALITIES, "none"])[:, None] == prediction.modalities
+    calibration = model.calibration
+    reach = calibration.quantile[kind.argmax(axis=0) % len(MODALITIES), _groups(model, groups, n)]
+    variance = prediction.variance_aleatoric.astype(float) + prediction.variance_epistemic
+    half = reach[..., calibration.level(level)] * np.sqrt(variance)
+    return prediction.mean - half, prediction.mean + half
+
+
+def _groups(model: TrainedModel, groups: Sequence[str] | None, n: int) -> npt.NDArray[np.int64]:
+    return np.zeros(n, dtype=np.int64) if groups is None else model.calibration.rows(groups)
 
 
 def _forward(

@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from data_catalog import ModelSettings, Trait
+from plant_traits.model.calibration import Calibration
+from plant_traits.model.held_out import HeldOut
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.standardisation import Standardisation
 
 MODALITIES = ("image+geospatial", "image", "geospatial")
-"""What a prediction may rest on, in the order of the rows of ``variance_factor``."""
+"""What a prediction may rest on, in the order of the rows of a calibration."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,11 @@ class TrainedModel:
         covariate_standardisation: of the covariates.
         target_centre: (traits,) working-space centre of the network's targets.
         target_scale: (traits,) working-space scale of them.
-        variance_factor: (3, traits) what multiplies every predicted variance, by modalities in the order of
-            ``MODALITIES``, so that E[(y - μ)² / σ²] = 1 on the held-out blocks.
+        calibration: what multiplies every predicted variance and how far intervals reach, by modalities in the order
+            of ``MODALITIES``, growth form and trait.
         metrics: held-out scores, plain numbers and strings only.
         settings: how it was trained.
+        held_out: the predictions that calibrated and scored it; None for a model that was loaded.
     """
 
     traits: tuple[Trait, ...]
@@ -47,9 +50,10 @@ class TrainedModel:
     covariate_standardisation: Standardisation = field(repr=False)
     target_centre: npt.NDArray[np.float64]
     target_scale: npt.NDArray[np.float64]
-    variance_factor: npt.NDArray[np.float64]
+    calibration: Calibration
     metrics: dict[str, Any]
     settings: ModelSettings
+    held_out: HeldOut | None = field(default=None, repr=False, compare=False)
 
     @property
     def model_id(self) -> str:
@@ -58,22 +62,39 @@ class TrainedModel:
             "traits": [[t.id, t.unit, t.working_space, t.likelihood] for t in self.traits],
             "covariates": list(self.covariate_names),
             "encoder": self.encoder_identity,
+            "calibrated": [self.calibration.traits, self.calibration.groups, self.calibration.levels],
         }
-        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-        for name, array in sorted(self.arrays().items()):
-            digest.update(f"{name} {array.shape} {array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
+        return _hash(description, self.arrays())
+
+    @property
+    def networks_id(self) -> str:
+        """Hash of the members' weights alone: what a calibration belongs to."""
+        return _hash({}, self._members())
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return every number a prediction needs, by name: the members' weights and the scalings."""
+        """Return every number a prediction needs, by name: the members' weights, the scalings and the calibration."""
         found: dict[str, npt.NDArray[Any]] = {
             "target.centre": self.target_centre,
             "target.scale": self.target_scale,
-            "variance_factor": self.variance_factor,
+            "calibration.n": self.calibration.n,
+            "calibration.variance_factor": self.calibration.variance_factor,
+            "calibration.quantile": self.calibration.quantile,
         }
         for prefix, scaling in (("image", self.image_standardisation), ("covariate", self.covariate_standardisation)):
             found |= {f"{prefix}.{key}": getattr(scaling, key) for key in ("centre", "scale", "low", "high")}
-        for number, network in enumerate(self.networks):
-            found |= {f"member.{number}.{key}": value.cpu().numpy() for key, value in network.state_dict().items()}
-        return found
+        return found | self._members()
+
+    def _members(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            f"member.{number}.{key}": value.cpu().numpy()
+            for number, network in enumerate(self.networks)
+            for key, value in network.state_dict().items()
+        }
+
+
+def _hash(description: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

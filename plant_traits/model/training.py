@@ -14,13 +14,14 @@ from torch import Tensor
 
 from data_catalog import ModelSettings, Trait
 from plant_traits.errors import ModelError
+from plant_traits.model.calibration import uncalibrated
 from plant_traits.model.losses import masked_nll
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.sampling import held_out_rows, sampling_weights
 from plant_traits.model.standardisation import Standardisation, fit_standardisation
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 from plant_traits.model.training_set import TrainingSet
-from plant_traits.model.validation import calibrate, evaluate
+from plant_traits.model.validation import calibrate, cross_calibrate, evaluate, hold_out
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -43,10 +44,10 @@ def train(
 
     Every member sees the same features from its own initialisation, order and dropout; it keeps the epoch with the
     lowest negative log-likelihood on half of the held-out blocks. The other half, which neither training nor stopping
-    has seen, gives scores and variance factors. With ``settings.refit`` the members are then trained afresh on all
-    records, the held-out ones included, for as many epochs: scores and variance factors stay those of the first round,
-    so they describe networks trained on fewer records. On a processor the same input gives the same weights to the bit
-    for a fixed number of threads.
+    has seen, gives scores, variance factors and intervals. With ``settings.refit`` the members are then trained afresh
+    on all records, the held-out ones included, for as many epochs: scores and calibration stay those of the first
+    round, so they describe networks trained on fewer records. On a processor the same input gives the same weights to
+    the bit for a fixed number of threads.
 
     Args:
         training: the records; those without any input or any label are left out and counted in the metrics.
@@ -82,7 +83,8 @@ def train(
             f"training: expected at least 2 usable records outside the held-out blocks, found {int((~held).sum())} of "
             f"{counts}; check that species have traits and that places have covariates"
         )
-    stopping, testing = (chosen.rows(part) for part in _halves(held, chosen, settings))
+    halves = _halves(held, chosen, settings)
+    stopping, testing = (chosen.rows(part) for part in halves)
     fitting = chosen.rows(~held)
     known = np.asarray(~np.isnan(fitting.centres()).all(axis=0))
     if not known.all():
@@ -94,17 +96,19 @@ def train(
     with _deterministic(threads, device):
         model, epochs = _fit(fitting, stopping, traits, settings, encoder_identity, progress, device, None)
         drawn = testing.labels(settings.seed, _HELD_OUT_EPOCH)
-        model = calibrate(model, testing.image_features, testing.covariates, drawn)
-        scores = evaluate(model, testing.image_features, testing.covariates, testing.centres(), drawn)
+        positions = np.flatnonzero(usable)[halves[1]]
+        held_out = hold_out(model, testing, positions, drawn, block_degrees=settings.validation_block_degrees)
+        calibration = calibrate(held_out, traits)
+        scores = evaluate(held_out, cross_calibrate(held_out, traits), traits)
         if settings.refit and held.any():
-            refitted, _ = _fit(chosen, stopping, traits, settings, encoder_identity, progress, device, epochs)
-            model = replace(refitted, variance_factor=model.variance_factor)
+            model, _ = _fit(chosen, stopping, traits, settings, encoder_identity, progress, device, epochs)
     counts |= {
         "records_fitted": int((~held).sum()),
         "records_stopping": len(stopping.latitude),
         "records_scored": len(testing.latitude),
     }
-    return replace(model, metrics={"counts": counts, "best_epochs": epochs, "held_out": scores})
+    metrics = {"counts": counts, "best_epochs": epochs, "held_out": scores}
+    return replace(model, calibration=calibration, metrics=metrics, held_out=held_out)
 
 
 def _halves(held: BoolArray, chosen: TrainingSet, settings: ModelSettings) -> tuple[BoolArray, BoolArray]:
@@ -163,7 +167,7 @@ def _fit(
         covariate_standardisation=place_scaling,
         target_centre=target.centre,
         target_scale=target.scale,
-        variance_factor=np.ones((len(MODALITIES), len(traits))),
+        calibration=uncalibrated([trait.id for trait in traits], len(MODALITIES)),
         metrics={},
         settings=settings,
     )

@@ -1,99 +1,231 @@
-"""Calibrate a model's variances on held-out records and score it there, for each combination of modalities."""
+"""Calibrate a model on held-out records and score it there, for each combination of modalities."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from data_catalog import Trait
+from plant_traits.model.calibration import (
+    EVERYTHING,
+    LEVELS,
+    MINIMUM_RECORDS,
+    Calibration,
+    fit_calibration,
+    group_names,
+    uncalibrated,
+)
+from plant_traits.model.held_out import HeldOut
 from plant_traits.model.prediction import Prediction, predict
+from plant_traits.model.scoring import (
+    accuracy,
+    coverage,
+    gaussian_crps,
+    gaussian_nll,
+    pit_counts,
+    within_group_correlation,
+)
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
+from plant_traits.model.training_set import TrainingSet
 
 FloatArray = npt.NDArray[np.float64]
-Features = npt.NDArray[np.float32] | None
 
-MINIMUM_RECORDS = 10
-"""With fewer held-out observations a variance factor stays 1 and no score is given."""
+FOLDS = 5
+"""Parts the held-out blocks are divided into, so that each is scored with the calibration of the others."""
 
 
-def calibrate(
-    model: TrainedModel, image_features: Features, covariates: npt.NDArray[np.floating], observed: FloatArray
-) -> TrainedModel:
-    """Set the variance factors so that E[(y - μ)² / σ²] = 1 on held-out records.
+@dataclass(frozen=True)
+class CrossCalibration:
+    """For each held-out record, the calibration of blocks other than its own part.
 
-    Each combination of modalities has its own factor, estimated on the records that have them all; one that cannot be
-    estimated stays 1.
+    Attributes:
+        factor: (m, n, t) variance factors, NaN where all records lie in one block.
+        quantile: (m, n, t, levels) conformal quantiles.
+    """
+
+    factor: FloatArray
+    quantile: FloatArray
+
+
+def hold_out(
+    model: TrainedModel,
+    testing: TrainingSet,
+    rows: npt.NDArray[np.int64],
+    drawn: FloatArray,
+    *,
+    block_degrees: float,
+) -> HeldOut:
+    """Predict held-out records from each combination of modalities, without calibration.
 
     Args:
-        model: its present factors are ignored.
-        image_features: (n, d) of the held-out records, or None.
-        covariates: (n, c) of them.
-        observed: (n, traits) their labels, NaN where there is none.
+        model: its present calibration is ignored.
+        testing: the n held-out records.
+        rows: (n,) their positions in the whole training set.
+        drawn: (n, t) measurement or one draw of the weak label.
+        block_degrees: side of the spatial blocks that were held out.
     """
-    factor = np.ones((len(MODALITIES), len(model.traits)))
-    raw = replace(model, variance_factor=factor)
-    for row, modalities in enumerate(MODALITIES):
-        prediction = _predict_with(raw, modalities, image_features, covariates)
-        variance = prediction.variance_aleatoric.astype(float) + prediction.variance_epistemic
-        squared = (observed - prediction.mean) ** 2 / variance
-        known = ~np.isnan(squared)
-        mean = np.where(known, squared, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        factor[row] = np.where((known.sum(axis=0) >= MINIMUM_RECORDS) & (mean > 0), mean, 1.0)
-    return replace(model, variance_factor=factor)
+    ids = [trait.id for trait in model.traits]
+    raw = replace(model, calibration=uncalibrated(ids, len(MODALITIES)))
+    parts = [_predict_with(raw, modalities, testing) for modalities in MODALITIES]
+    place = np.floor(np.stack([testing.latitude, testing.longitude], axis=1) / block_degrees)
+    _, block = np.unique(place, axis=0, return_inverse=True)
+    return HeldOut(
+        rows=rows,
+        block=block.reshape(-1).astype(np.int64),
+        groups=tuple(group_names(testing.growth_form)),
+        present=np.stack([part.modalities == name for part, name in zip(parts, MODALITIES, strict=True)]),
+        mean=np.stack([part.mean.astype(float) for part in parts]),
+        variance=np.stack([part.variance_aleatoric.astype(float) + part.variance_epistemic for part in parts]),
+        centre=testing.centres(),
+        drawn=drawn,
+        measured=testing.measured,
+    )
+
+
+def calibrate(held: HeldOut, traits: Sequence[Trait]) -> Calibration:
+    """Fit variance factors and conformal quantiles on all held-out records, by modalities and growth form.
+
+    Raises:
+        ModelError: a prediction is not finite.
+    """
+    ids = [trait.id for trait in traits]
+    return fit_calibration(held.mean, held.variance, held.drawn, held.present, held.groups, ids)
+
+
+def cross_calibrate(held: HeldOut, traits: Sequence[Trait]) -> CrossCalibration:
+    """Calibrate each part of the held-out blocks on the other parts, so that scores after calibration are honest.
+
+    Blocks stay whole; the largest are dealt first, each to the part with the fewest records.
+
+    Raises:
+        ModelError: a prediction is not finite.
+    """
+    factor = np.full(held.mean.shape, np.nan)
+    quantile = np.full((*held.mean.shape, len(LEVELS)), np.nan)
+    fold = _folds(held.block)
+    ids = [trait.id for trait in traits]
+    for part in range(FOLDS):
+        scored, fitted = fold == part, fold != part
+        if not scored.any() or not fitted.any():
+            continue
+        calibration = fit_calibration(
+            held.mean[:, fitted],
+            held.variance[:, fitted],
+            held.drawn[fitted],
+            held.present[:, fitted],
+            [group for group, keep in zip(held.groups, fitted, strict=True) if keep],
+            ids,
+        )
+        at = calibration.rows([group for group, keep in zip(held.groups, scored, strict=True) if keep])
+        factor[:, scored] = calibration.variance_factor[:, at]
+        quantile[:, scored] = calibration.quantile[:, at]
+    return CrossCalibration(factor, quantile)
 
 
 def evaluate(
-    model: TrainedModel,
-    image_features: Features,
-    covariates: npt.NDArray[np.floating],
-    centre: FloatArray,
-    drawn: FloatArray,
+    held: HeldOut, crossed: CrossCalibration, traits: Sequence[Trait], species: Sequence[str | None] | None = None
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Score a model on held-out records, per modalities and trait, in working space.
+    """Score held-out predictions in working space, per modalities and trait, and by growth form.
+
+    Correlation and errors compare with ``held.centre``; likelihood, CRPS, PIT and coverage with ``held.drawn``. What is
+    stated after calibration uses the calibration of other blocks than the record's own.
 
     Args:
-        model: calibrated.
-        image_features: (n, d) of the held-out records, or None.
-        covariates: (n, c) of them.
-        centre: (n, traits) measurement or species median: what correlation and R² compare with.
-        drawn: (n, traits) measurement or one draw of the weak label: what the likelihood compares with.
+        held: the predictions and what they are compared with.
+        crossed: of the same records, from ``cross_calibrate``.
+        traits: in the order of the columns.
+        species: (n,) of the records, where ``held.centre`` are values of single plants: adds within_species.
 
     Returns:
-        modalities -> trait id -> n, pearson_r, r2, rmse, gaussian_nll (of the calibrated total variance).
+        modalities -> trait id -> n, pearson_r, r2, rmse, nmae, gaussian_nll and crps (of the calibrated total variance)
+        with their values as_predicted, coverage, pit (counts), by_growth_form (the same of each growth form; only n
+        below ``MINIMUM_RECORDS``). Traits with fewer records are left out.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
-    for modalities in MODALITIES:
-        prediction = _predict_with(model, modalities, image_features, covariates)
-        variance = prediction.variance_aleatoric.astype(float) + prediction.variance_epistemic
-        for column, trait in enumerate(model.traits):
-            mean, truth = prediction.mean[:, column].astype(float), centre[:, column]
-            known = ~(np.isnan(mean) | np.isnan(truth))
+    forms = np.array([group.split("/")[0] for group in held.groups], dtype=object)
+    for kind, modalities in enumerate(MODALITIES):
+        for column, trait in enumerate(traits):
+            known = held.present[kind] & ~np.isnan(held.centre[:, column]) & ~np.isnan(held.drawn[:, column])
             if known.sum() < MINIMUM_RECORDS:
                 continue
-            error = truth[known] - mean[known]
-            spread = float(((truth[known] - truth[known].mean()) ** 2).sum())
-            v, y = variance[known, column], drawn[known, column]
-            nll = 0.5 * (np.log(2 * np.pi * v) + (y - mean[known]) ** 2 / v)
-            varies = spread > 0 and float(mean[known].std()) > 0
-            scores.setdefault(modalities, {})[trait.id] = {
-                "n": int(known.sum()),
-                "pearson_r": float(np.corrcoef(truth[known], mean[known])[0, 1]) if varies else None,
-                "r2": 1 - float((error**2).sum()) / spread if spread > 0 else None,
-                "rmse": float(np.sqrt((error**2).mean())),
-                "gaussian_nll": float(nll.mean()),
+            found = _score(held, crossed, kind, column, known)
+            found["by_growth_form"] = {
+                "unknown" if form == EVERYTHING else form: _score(held, crossed, kind, column, known & (forms == form))
+                for form in sorted(set(forms[known]))
             }
+            if species is not None:
+                chosen = [name for name, keep in zip(species, known, strict=True) if keep]
+                truth, mean = held.centre[known, column], held.mean[kind, known, column]
+                found["within_species"] = within_group_correlation(truth, mean, chosen)
+            scores.setdefault(modalities, {})[trait.id] = found
     return scores
 
 
-def _predict_with(
-    model: TrainedModel, modalities: str, image_features: Features, covariates: npt.NDArray[np.floating]
-) -> Prediction:
+def within_species(
+    held: HeldOut, traits: Sequence[Trait], species: Sequence[str | None]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Tell how well measured plants are ordered within their species, per modalities and trait.
+
+    Args:
+        held: only its measured values take part.
+        traits: in the order of the columns.
+        species: (n,) of the records.
+
+    Returns:
+        modalities -> trait id -> pearson_r, n and groups (species), where at least ``MINIMUM_RECORDS`` plants share
+        their species with another.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind, modalities in enumerate(MODALITIES):
+        for column, trait in enumerate(traits):
+            scored = within_group_correlation(held.measured[:, column], held.mean[kind, :, column], species)
+            if scored["n"] >= MINIMUM_RECORDS:
+                found.setdefault(modalities, {})[trait.id] = scored
+    return found
+
+
+def _score(
+    held: HeldOut, crossed: CrossCalibration, kind: int, column: int, chosen: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    if chosen.sum() < MINIMUM_RECORDS:
+        return {"n": int(chosen.sum())}
+    mean, variance = held.mean[kind, chosen, column], held.variance[kind, chosen, column]
+    drawn, factor = held.drawn[chosen, column], crossed.factor[kind, chosen, column]
+    calibrated = variance * factor
+    known = bool(np.isfinite(factor).all())
+    return {
+        **accuracy(held.centre[chosen, column], mean),
+        "gaussian_nll": float(gaussian_nll(drawn, mean, calibrated).mean()) if known else None,
+        "gaussian_nll_as_predicted": float(gaussian_nll(drawn, mean, variance).mean()),
+        "crps": float(gaussian_crps(drawn, mean, calibrated).mean()) if known else None,
+        "crps_as_predicted": float(gaussian_crps(drawn, mean, variance).mean()),
+        "coverage": coverage(drawn, mean, variance, factor, crossed.quantile[kind, chosen, column], LEVELS),
+        "pit": {
+            "as_predicted": pit_counts(drawn, mean, variance),
+            "calibrated": pit_counts(drawn, mean, calibrated) if known else None,
+        },
+    }
+
+
+def _folds(block: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Deal blocks to parts of about equal size, (n,) part of each record."""
+    sizes = np.bincount(block) if len(block) else np.zeros(0, dtype=np.int64)
+    part, load = np.zeros(len(sizes), dtype=np.int64), np.zeros(FOLDS)
+    for number in np.argsort(-sizes, kind="stable"):
+        part[number] = int(np.argmin(load))
+        load[part[number]] += sizes[number]
+    return part[block]
+
+
+def _predict_with(model: TrainedModel, modalities: str, testing: TrainingSet) -> Prediction:
     """Predict from exactly these modalities; records that lack one of them get NaN."""
     use_image, use_place = "image" in modalities, "geospatial" in modalities
-    places = covariates if use_place else np.full_like(covariates, np.nan)
-    prediction = predict(model, image_features if use_image else None, places)
+    places = testing.covariates if use_place else np.full_like(testing.covariates, np.nan)
+    prediction = predict(model, testing.image_features if use_image else None, places)
     complete = (prediction.modalities == modalities)[:, None]
     return replace(
         prediction,

@@ -32,9 +32,9 @@ from plant_traits.sources.read_ahead import read_ahead, results_in_order
 _REQUIRED = ("decimalLatitude", "decimalLongitude", "scientificName", "basisOfRecord")
 _META_BYTES = 16 * 1024**2
 _WORKERS = 2
-_PART_BYTES = 64 * 1024**2
+_PART_BYTES = 32 * 1024**2
 _MOST_PARTS = 400  # each is an open file
-_ROW_GROUP = 100_000
+_ROW_GROUP = 200_000
 
 
 def read_dwca(path: Path, source: str) -> pd.DataFrame:

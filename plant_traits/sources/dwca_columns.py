@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from plant_traits.sources.delimited_text import ID
-from plant_traits.sources.licences import stricter_licence
-from plant_traits.sources.photo_ids import photo_ids
+from plant_traits.sources.licences import stricter_of_two
+from plant_traits.sources.photo_ids import photo_id_column
 from plant_traits.sources.raw_occurrence import RAW_OCCURRENCE
 
 # Columns of ours, each with the Darwin Core terms that may hold it, the best first; archives of different years differ.
@@ -36,6 +37,7 @@ OCCURRENCE_TERMS = tuple(
     dict.fromkeys([*(t for terms in _TERMS.values() for t in terms if t != ID), "eventDate", "month", "day"])
 )
 MEDIA_TERMS = ("type", "format", "identifier", "license", "rightsHolder", "creator")
+_FEW = 256
 _ISO_LENGTH = len("2026-10-31")
 PHOTO_COLUMNS = (ID, "photo_url", "photo_id", "photo_licence", "photo_attribution")
 
@@ -73,7 +75,7 @@ def photo_columns(terms: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
     photos = {
         ID: chosen[ID],
         "photo_url": chosen["identifier"],
-        "photo_id": _photo_ids(chosen["identifier"]),
+        "photo_id": photo_id_column(chosen["identifier"]),
         "photo_licence": chosen["license"],
         "photo_attribution": _first_given(chosen, ("rightsHolder", "creator")),
     }
@@ -92,14 +94,25 @@ def raw_columns(joined: pl.DataFrame, source: str) -> pl.DataFrame:
 
 def _stricter(record: pl.Series, photo: pl.Series) -> pl.Series:
     """Take the stricter licence row by row, judging each pair that occurs once."""
-    rows = pl.DataFrame({"record": record, "photo": photo})
-    pairs = rows.unique()
-    given = pairs.to_pandas().astype("str")
-    stricter = stricter_licence(given["record"], given["photo"])
-    judged = pairs.with_columns(
-        pl.Series("stricter", list(stricter.astype(object).where(stricter.notna(), None)), pl.String)
-    )
-    return rows.join(judged, on=["record", "photo"], how="left", nulls_equal=True, maintain_order="left")["stricter"]
+    spelt = pl.Categorical(pl.Categories.random())
+    coded = [given.cast(spelt) for given in (record, photo)]
+    words = pl.concat(codes.unique().drop_nulls() for codes in coded).unique()
+    spelling = dict(zip(words.to_physical().to_list(), words.cast(pl.String).to_list(), strict=True))
+    absent = max(spelling, default=-1) + 1
+    of_each = [codes.to_physical().fill_null(absent).to_numpy().astype(np.int64) for codes in coded]
+    pair = of_each[0] * (absent + 1) + of_each[1]
+    if absent < _FEW:
+        pairs = np.flatnonzero(np.bincount(pair))
+        place = np.zeros((absent + 1) ** 2, np.uint32)
+        place[pairs] = np.arange(len(pairs))
+        which = place[pair]
+    else:
+        pairs, which = np.unique(pair, return_inverse=True)
+    stricter = [
+        stricter_of_two(spelling.get(of_record), spelling.get(of_photo))
+        for of_record, of_photo in zip(*(part.tolist() for part in np.divmod(pairs, absent + 1)), strict=True)
+    ]
+    return pl.Series(stricter, dtype=pl.String).gather(which)
 
 
 def _first_given(terms: pl.DataFrame, names: Sequence[str]) -> pl.Series:
@@ -107,22 +120,28 @@ def _first_given(terms: pl.DataFrame, names: Sequence[str]) -> pl.Series:
     for name in names[1:]:
         if not found.null_count():
             break
-        found = _given(found, terms[name])
+        if terms[name].null_count() < terms.height:
+            found = _given(found, terms[name])
     return found
 
 
 def _given(first: pl.Series, second: pl.Series) -> pl.Series:
-    return first.zip_with(first.is_not_null(), second)
+    return first.zip_with(first.is_not_null(), second) if first.null_count() else first
 
 
 def _number(text: pl.Series) -> pl.Series:
-    return text.cast(pl.Float64, strict=False).fill_nan(None)
+    number = text.cast(pl.Float64, strict=False)
+    return number.fill_nan(None) if number.is_nan().any() else number
 
 
 def _day(terms: pl.DataFrame, year: pl.Series) -> pl.Series:
     text = terms["eventDate"]
-    separated = text.str.slice(10, 1).is_in(["", "T", "/", " "]) & (text.str.len_bytes() >= _ISO_LENGTH)
-    iso = text.str.head(_ISO_LENGTH).set(~separated, None).str.to_date("%Y-%m-%d", strict=False)
+    after = text.str.slice(_ISO_LENGTH, 1)
+    separated = after == "T"
+    if not separated.all():
+        separated |= after.is_in(["", "/", " "]) & (text.str.len_bytes() >= _ISO_LENGTH)
+    days = text.str.head(_ISO_LENGTH)
+    iso = (days if separated.all() else days.set(~separated, None)).str.to_date("%Y-%m-%d", strict=False)
     if not iso.null_count():
         return iso
     parts = pl.DataFrame({"year": year, "month": _number(terms["month"]), "day": _number(terms["day"])})
@@ -142,13 +161,3 @@ def _images(media: pl.DataFrame) -> pl.Series:
     other = kind.str.contains("sound|moving|audio|video|text/|html")
     by_name = pl.col("identifier").str.contains(r"(?i)\.(?:jpe?g|png|webp|tiff?)(?:$|\?)").fill_null(False)
     return media.select(~other & (kind.str.contains("stillimage|image/") | by_name)).to_series()
-
-
-def _photo_ids(addresses: pl.Series) -> pl.Series:
-    known = addresses.str.extract(r"/photos/(\d+)/", 1)
-    unknown = known.is_null()
-    if not unknown.any():
-        return known
-    hashed = photo_ids(addresses.filter(unknown).to_pandas().astype("str"))
-    place = unknown.arg_true()
-    return known.scatter(place, pl.Series(hashed.to_numpy(dtype=object), dtype=pl.String))

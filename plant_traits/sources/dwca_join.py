@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
@@ -16,7 +17,8 @@ from plant_traits.sources.delimited_text import ID
 _NUMBER = "record_number"
 _PART = "part"
 _PHOTO_TEXTS = ("photo_url", "photo_id", "photo_licence", "photo_attribution")
-_SPILLED_ROWS = 200_000
+_SPILLED_ROWS = 100_000
+_POWERS = 10 ** np.arange(1, 19)
 
 
 class OutOfOrderError(Exception):
@@ -64,7 +66,7 @@ class _Window:
             self._held.append(frame)
         if not self._held:
             return None
-        held = pl.concat(self._held) if len(self._held) > 1 else self._held[0]
+        held = pl.concat(self._held, rechunk=True) if len(self._held) > 1 else self._held[0]
         cut = int(held[_NUMBER].search_sorted(number, side="right"))
         self._held = [held.slice(cut)] if cut < held.height else []
         return self._distinct(held.slice(0, cut))
@@ -88,9 +90,21 @@ class _Window:
         return None
 
     def _distinct(self, photos: pl.DataFrame) -> pl.DataFrame:
-        distinct = photos.filter(pl.struct(_NUMBER, "photo_id").is_first_distinct())
-        self._rejected["media_repeated_within_record"] += photos.height - distinct.height
-        return distinct
+        """Leave out photos repeated within a record; only those of the same number stand beside each other."""
+        number = photos[_NUMBER].to_numpy()
+        same = number[1:] == number[:-1]
+        if not same.any():
+            return photos
+        several = np.zeros(len(number), np.bool_)
+        several[1:] = same
+        several[:-1] |= same
+        rows = np.flatnonzero(several)
+        new = photos.select(pl.struct(_NUMBER, "photo_id").gather(rows).is_first_distinct()).to_series().to_numpy()
+        self._rejected["media_repeated_within_record"] += int(np.count_nonzero(~new))
+        if new.all():
+            return photos
+        several[rows] = ~new
+        return photos.filter(~several)
 
 
 def join_spilled(
@@ -151,10 +165,10 @@ def gathered(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame
     for frame in frames:
         held.append(frame)
         if sum(waiting.height for waiting in held) >= rows:
-            yield pl.concat(held)
+            yield pl.concat(held, rechunk=True)
             held = []
     if held:
-        yield pl.concat(held)
+        yield pl.concat(held, rechunk=True)
 
 
 def _read_back(file: Path) -> pl.DataFrame | None:
@@ -170,8 +184,12 @@ def _read_back(file: Path) -> pl.DataFrame | None:
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
     written = frame[ID]
     number = written.cast(pl.Int64, strict=False)
+    if number.null_count():
+        raise OutOfOrderError
     # Only one way of writing a number may count as it: "01" and "+1" are other ids than "1".
-    if number.null_count() or any(written.str.starts_with(sign).any() for sign in ("0", "+", "-")):
+    values = number.to_numpy()
+    digits = np.searchsorted(_POWERS, values, side="right") + 1
+    if (written.str.len_bytes().to_numpy() != digits).any() or (values < 0).any():
         raise OutOfOrderError
     return frame.with_columns(number.alias(_NUMBER))
 
@@ -187,9 +205,20 @@ def _rising(frame: pl.DataFrame, last: int, *, strictly: bool) -> int:
 
 
 def _joined(records: pl.DataFrame, photos: pl.DataFrame | None, rejected: Counter[str]) -> pl.DataFrame:
-    if photos is None:
-        photos = pl.DataFrame(schema={_NUMBER: pl.Int64, **dict.fromkeys(_PHOTO_TEXTS, pl.String)})
-    joined = records.join(photos.drop(ID, strict=False), on=_NUMBER, how="left", maintain_order="left_right")
-    matched = joined.height - joined["photo_id"].null_count()
-    rejected["media_of_unknown_record"] += photos.height - matched
-    return joined.drop(_NUMBER)
+    """Join rows of rising numbers: as a merge, without a table of hashes."""
+    if photos is None or not photos.height:
+        empty = [pl.lit(None, dtype=pl.String).alias(name) for name in _PHOTO_TEXTS]
+        return records.drop(_NUMBER).with_columns(empty)
+    number, shown = records[_NUMBER].to_numpy(), photos[_NUMBER].to_numpy()
+    row = np.minimum(np.searchsorted(number, shown), len(number) - 1)
+    known = number[row] == shown
+    rejected["media_of_unknown_record"] += int(np.count_nonzero(~known))
+    photos_of = np.bincount(row[known], minlength=len(number))
+    rows = np.repeat(np.arange(len(number), dtype=np.uint32), np.maximum(photos_of, 1))
+    place = np.zeros(len(rows), np.uint32)
+    has = (photos_of > 0)[rows]
+    place[has] = np.flatnonzero(known)
+    place_or_none = pl.Series(place).set(pl.Series(~has), None)
+    texts = photos.select(pl.col(_PHOTO_TEXTS).gather(place_or_none))
+    of_record = records.drop(_NUMBER)
+    return of_record.select(pl.all().gather(pl.Series(rows))).with_columns(texts.get_columns())

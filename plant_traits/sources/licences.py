@@ -39,6 +39,15 @@ def stricter_licence(record: pd.Series, photo: pd.Series) -> pd.Series:
     return of_record.where(~(take_photo & of_photo.notna()), of_photo)
 
 
+def stricter_of_two(record: str | None, photo: str | None) -> str | None:
+    """Return what ``stricter_licence`` does, of one pair."""
+    if record is None or photo is None:
+        given = photo if record is None else record
+        return None if given is None else normalise_licence(given)
+    of_record, of_photo = normalise_licence(record), normalise_licence(photo)
+    return of_photo if _strictness(of_photo) > _strictness(of_record) else of_record
+
+
 def _strictness(licence: str) -> int:
     family = re.sub(r"-\d\.\d$", "", licence)
     return _STRICTNESS.index(family) if family in _STRICTNESS else len(_STRICTNESS)

@@ -25,6 +25,13 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.ui
     return result
 
 
+def text_hashes(texts: npt.NDArray[np.object_]) -> npt.NDArray[np.uint64]:
+    """Return the ``row_hashes`` of a frame with one column of text, none of it null; faster where few repeat."""
+    frame = pd.DataFrame({"text": texts}, dtype=object)
+    hashed = (pd.util.hash_pandas_object(frame, index=False, hash_key=key, categorize=False) for key in _KEYS)
+    return np.column_stack([column.to_numpy(dtype=np.uint64) for column in hashed])
+
+
 def row_hash_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Return each row's 128-bit hash as 32 hexadecimal digits, index as in the frame."""
     digits = row_hashes(frame, columns).astype(">u8").tobytes().hex()

@@ -98,13 +98,18 @@ def sample_shard(
     places = read_table(shard / "observations.parquet", SHARD_ROW, ["latitude", "longitude"])
     sampled = pd.DataFrame(sample_opened(opened, places["latitude"], places["longitude"]), index=places.index)
     matrix, names = model_matrix(sampled, layers)
-    np.savez(destination / "points.npz", matrix=matrix, names=np.array(names))
+    write_points(destination, matrix, names)
     nowhere = int(np.isnan(matrix).all(axis=1).sum())
     return {
         "in": {"records": len(places)},
         "out": {"records with covariates": len(places) - nowhere},
         "lost": {"record without any covariate": nowhere} if nowhere else {},
     }
+
+
+def write_points(folder: Path, matrix: np.ndarray[Any, np.dtype[np.float32]], names: Sequence[str]) -> None:
+    """Write an (n, c) matrix and the c names of its columns as ``points.npz``, which ``read_points`` reads."""
+    np.savez(folder / "points.npz", matrix=matrix, names=np.array(names))
 
 
 def read_points(folder: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], tuple[str, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,21 +21,27 @@ FEATURES = "features.parquet"
 
 
 @lru_cache(maxsize=1)
-def _encoder(name: str, location: str | None, device: str) -> Encoder:
+def _encoder(name: str, location: str, device: str) -> Encoder:
     torch.set_num_threads(1)  # one process per core; more threads would only compete
-    return load_encoder(name, location, device=device)
+    return load_encoder(name, json.loads(location), device=device)
 
 
 def encode_shard(
-    destination: Path, *, shard: Path, encoder: str, location: str | None, identity: str, device: str
+    destination: Path,
+    *,
+    shard: Path,
+    encoder: str,
+    location: str | Mapping[str, str] | None,
+    identity: str,
+    device: str,
 ) -> Summary:
     """Encode the photos of one shard.
 
     Args:
         destination: an empty folder; receives the features, see ``plant_traits.model.features``.
         shard: a shard's folder.
-        encoder: name of the encoder.
-        location: its hub id or local folder, where it needs one.
+        encoder: name of the encoder, or of several joined by ``+``.
+        location: its hub id or local folder, where it needs one; by encoder where several do.
         identity: identity of the encoder the run was planned with; part of the step's key.
         device: ``cpu`` or ``cuda``.
 
@@ -43,7 +51,7 @@ def encode_shard(
     Raises:
         ModelError: the encoder cannot be loaded, or is not the one the run was planned with.
     """
-    model = _encoder(encoder, location, device)
+    model = _encoder(encoder, json.dumps(location, sort_keys=True), device)
     _check_identity(model, identity)
     ids = read_table(shard / "photos.parquet", PHOTO, ["photo_id"])["photo_id"].tolist()
     batches = read_shard(shard).photo_batches()  # a few megabytes at a time, however large the shard

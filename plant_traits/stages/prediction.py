@@ -13,6 +13,7 @@ import torch
 
 from plant_traits.covariates.cube import LayerFolder, model_matrix, open_covariates
 from plant_traits.errors import ModelError
+from plant_traits.model.calibration import group_names
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.features import read_features
 from plant_traits.model.prediction import Prediction, predict
@@ -35,7 +36,7 @@ def predict_shard(
     """Predict every trait of every record of a shard from whatever is known of it; write ``predictions.parquet``.
 
     A record whose photo is unusable is predicted from its place and says so in ``modalities``; one with neither gets
-    no value and a reason in ``status``.
+    no value and a reason in ``status``. Variances are calibrated by the record's growth form.
 
     Args:
         destination: an empty folder.
@@ -53,12 +54,13 @@ def predict_shard(
         ModelError: the model does not fit the features or covariates.
     """
     trained = _model(model)
-    rows = read_table(shard / "observations.parquet", SHARD_ROW, ["observation_id", "photo_id"])
+    rows = read_table(shard / "observations.parquet", SHARD_ROW, ["observation_id", "photo_id", "growth_form"])
     matrix, names = read_points(points)
     if names != trained.covariate_names:
         raise ModelError(f"the model reads covariates {trained.covariate_names}, the shard holds {names}; train again")
     images = features_of(features, rows["photo_id"])
-    result = predict(trained, images, matrix, batch_size=batch_size, device=device)
+    groups = group_names(rows["growth_form"].tolist())
+    result = predict(trained, images, matrix, groups=groups, batch_size=batch_size, device=device)
     frame = _long(result, rows, trained)
     write_table(frame, destination / "predictions.parquet", PREDICTION)
     kinds = Counter(result.modalities.tolist())
@@ -85,6 +87,8 @@ def predict_land(
     destination: Path, *, covariates: Path, rasters: Sequence[LayerFolder], model: Path, batch_size: int, device: str
 ) -> Summary:
     """Predict every trait of every land cell from its mean covariates; write ``land.parquet``.
+
+    A cell has no growth form: its variances are calibrated as those of all records together.
 
     Args:
         destination: an empty folder.

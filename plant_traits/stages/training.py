@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from plant_traits.model.training import train
 from plant_traits.model.training_set import TrainingSet
 from plant_traits.schemas import MEASUREMENT, SHARD_ROW, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
+from plant_traits.stages.plant_scores import score_plants
 from plant_traits.stages.prediction import features_of
 from plant_traits.steps import Summary
 from plant_traits.taxa.growth_forms import growth_form_of
@@ -67,6 +68,7 @@ def train_model(
     settings: ModelSettings,
     encoder_identity: str,
     device: str,
+    truth: Path | None = None,
     progress: Callable[[int, int], None],
 ) -> Summary:
     """Train the heads on labelled photos and on measurements, and on thinned records without a photo where asked.
@@ -82,6 +84,8 @@ def train_model(
         settings: encoder, network and training.
         encoder_identity: identity of the encoder that made the features.
         device: ``cpu`` or ``cuda``.
+        truth: the true values of photographed plants, known in a virtual world alone, see ``score_plants``. They score
+            held-out predictions once the model is finished, and bear on nothing else.
         progress: called with (epochs done, epochs planned).
 
     Returns:
@@ -89,6 +93,7 @@ def train_model(
 
     Raises:
         InputError: nothing is labelled.
+        TableError: the true values cannot be read.
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
     records = _records(shards, len(traits), photos_only=not settings.train_on_records)
@@ -126,6 +131,7 @@ def train_model(
         threads=THREADS,
         progress=lambda finished, total, _: progress(finished, total),
     )
+    model = replace(model, metrics=model.metrics | score_plants(model, rows.table[keep], truth))
     save_model(model, destination)
     return {
         "in": {"records": len(records.table), "places with a measurement": len(measurements.table)},

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from plant_traits.errors import ModelError
 from plant_traits.model.efficientnet import EfficientNetLite0, folded, load_efficientnet_lite0, weights_path
 from plant_traits.model.encoders import Encoder, load_encoder
+from plant_traits.model.token_pooling import pooled_tokens
 
 
 def photos(n: int, size: tuple[int, int] = (240, 224), seed: int = 0) -> list[Image.Image]:
@@ -152,10 +154,164 @@ def test_efficientnet_refuses_other_weights(tmp_path: Path) -> None:
         load_efficientnet_lite0(path)
 
 
+def tiny_depth_anything(folder: Path, seed: int = 0) -> torch.nn.Module:
+    import transformers
+
+    torch.manual_seed(seed)
+    backbone = transformers.Dinov2Config(
+        hidden_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=24,
+        neck_hidden_sizes=[4, 4, 8, 8],
+        fusion_hidden_size=4,
+        head_hidden_size=4,
+    )
+    network = transformers.DepthAnythingForDepthEstimation(config).eval()
+    network.save_pretrained(folder)
+    return network
+
+
+def pixels(image: Image.Image) -> torch.Tensor:
+    from plant_traits.model.preprocessing import IMAGENET
+
+    return torch.from_numpy(IMAGENET.apply(image))[None]
+
+
+@pytest.mark.parametrize("registers", [0, 4])
+def test_dinov2_tokens_are_the_patches_in_groups_of_eight(tmp_path: Path, registers: int) -> None:
+    network = tiny_dinov2(tmp_path, registers)
+    encoder = load_encoder("dinov2-tokens", str(tmp_path))
+    image = photos(1)[0]
+    with torch.inference_mode():
+        patches = network(pixel_values=pixels(image)).last_hidden_state[0, 1 + registers :].numpy()
+    grouped = patches.reshape(32, 8, 24).mean(axis=1)
+    assert encoder.dimension == 32 * 24
+    np.testing.assert_allclose(encoder.encode([image])[0].reshape(24, 32), grouped.T, atol=1e-5)
+    assert encoder.identity != load_encoder("dinov2", str(tmp_path)).identity
+
+
+def test_pooled_tokens_of_a_count_that_does_not_divide() -> None:
+    tokens = torch.arange(10.0).reshape(1, 5, 2)  # channel 0: 0 2 4 6 8, channel 1: 1 3 5 7 9
+    assert pooled_tokens(tokens, 2).tolist() == [[2.0, 6.0, 3.0, 7.0]]
+
+
+def test_depth_anything_is_the_last_layer_of_its_encoder_in_groups_of_four(tmp_path: Path) -> None:
+    network = tiny_depth_anything(tmp_path)
+    encoder = load_encoder("depth-anything", str(tmp_path))
+    image = photos(1)[0]
+    with torch.inference_mode():
+        backbone = network.backbone
+        x = backbone.embeddings(pixels(image))
+        for layer in backbone.encoder.layer:
+            out = layer(x)
+            x = out[0] if isinstance(out, tuple) else out
+        patches = backbone.layernorm(x)[0, 1:].numpy()
+    assert encoder.dimension == 64 * 24
+    expected = patches.reshape(64, 4, 24).mean(axis=1).T
+    np.testing.assert_allclose(encoder.encode([image])[0].reshape(24, 64), expected, atol=1e-5)
+
+
+def test_encoders_side_by_side(tmp_path: Path) -> None:
+    tiny_dinov2(tmp_path / "dino", 4)
+    tiny_depth_anything(tmp_path / "depth")
+    locations = {"dinov2-tokens": str(tmp_path / "dino"), "depth-anything": str(tmp_path / "depth")}
+    both = load_encoder("dinov2-tokens+depth-anything", locations)
+    parts = [load_encoder(name, location) for name, location in locations.items()]
+    images = photos(3)
+    assert (both.name, both.dimension) == ("dinov2-tokens+depth-anything", (32 + 64) * 24)
+    assert np.array_equal(both.encode(images), np.hstack([part.encode(images) for part in parts]))
+    assert both.encode([]).shape == (0, 96 * 24)
+    assert len(both.preprocessing) == 2
+    assert both.licence.startswith("dinov2-tokens: ")
+    turned = load_encoder("depth-anything+dinov2-tokens", locations)
+    tiny_depth_anything(tmp_path / "other", seed=1)
+    other = load_encoder("dinov2-tokens+depth-anything", locations | {"depth-anything": str(tmp_path / "other")})
+    assert len({both.identity, turned.identity, other.identity, *(part.identity for part in parts)}) == 5
+
+
+def test_only_one_of_two_needs_a_location(tmp_path: Path) -> None:
+    tiny_dinov2(tmp_path, 0)
+    both = load_encoder("efficientnet-lite0+dinov2", str(tmp_path))
+    assert both.dimension == 1280 + 48
+    assert "Apache-2.0" in both.licence
+
+
+def test_the_licence_is_what_the_model_card_says(tmp_path: Path) -> None:
+    tiny_depth_anything(tmp_path)
+    assert "not stated" in load_encoder("depth-anything", str(tmp_path)).licence
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# A model\n")
+    assert load_encoder("depth-anything", str(tmp_path)).licence == "cc-by-nc-4.0"
+    (tmp_path / "README.md").write_text("---\nlicense: [unclosed\n---\n")
+    assert "not stated" in load_encoder("depth-anything", str(tmp_path)).licence
+
+
+def test_a_hub_id_is_found_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--somebody--tiny-depth"
+    tiny_depth_anything(model / "snapshots" / "0a1b2c")
+    (model / "snapshots" / "0a1b2c" / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("0a1b2c")
+    cached = load_encoder("depth-anything", "somebody/tiny-depth")
+    assert cached.identity == load_encoder("depth-anything", str(model / "snapshots" / "0a1b2c")).identity
+    assert cached.licence == "apache-2.0"
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov2-tokens", "depth-anything"])
+def test_a_missing_hub_model_says_how_to_get_it_and_offline_is_respected(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    asked = []
+
+    def refuse(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise OSError("there is no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    with pytest.raises(ModelError, match=r"`hf download somebody/nothing`.*HF_HOME.*local folder"):
+        load_encoder(name, "somebody/nothing", local_files_only=True)
+    assert asked == []
+
+
+def test_weights_that_lack_a_layer_are_refused(tmp_path: Path) -> None:
+    tiny_depth_anything(tmp_path)
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    del state["backbone.layernorm.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack \['backbone\.layernorm\.weight'\]"):
+        load_encoder("depth-anything", str(tmp_path))
+
+
+def test_depth_anything_refuses_another_family(tmp_path: Path) -> None:
+    tiny_dinov2(tmp_path, 0)
+    with pytest.raises(ModelError, match="expected a model of \\('depth_anything',\\), found 'dinov2'"):
+        load_encoder("depth-anything", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "location", "message"),
-    [("resnet", None, "unknown encoder"), ("dinov2", None, "location"), ("efficientnet-lite0", "x", "location")],
+    [
+        ("resnet", None, "unknown encoder"),
+        ("dinov2+resnet", "x", "unknown encoder"),
+        ("dinov2-small+dinov2-small", None, "different ones"),
+        ("dinov2", None, "location"),
+        ("efficientnet-lite0", "x", "location"),
+        ("dinov2+depth-anything", "x", "by encoder where several"),
+        ("dinov2+depth-anything", {"dinov2": "x"}, "by encoder where several"),
+        ("dinov2", {"depth-anything": "x"}, "expected a location for"),
+    ],
 )
-def test_bad_requests(name: str, location: str | None, message: str) -> None:
+def test_bad_requests(name: str, location: str | dict[str, str] | None, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         load_encoder(name, location)

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import polars as pl
 import pytest
 
 from plant_traits.errors import ArchiveError, InputError, MissingInputError, TableError
 from plant_traits.sources import delimited_text, dwca
 from plant_traits.sources.dwca import read_dwca, write_dwca_occurrences
+from plant_traits.sources.licences import stricter_licence, stricter_of_two
+from plant_traits.sources.photo_ids import photo_id_column, photo_ids
 from plant_traits.sources.raw_occurrence import RAW_OCCURRENCE, read_raw_occurrences, rejected_rows
 
 RECORD = ("gbifID", "scientificName", "decimalLatitude", "decimalLongitude", "basisOfRecord", "eventDate", "year",
@@ -197,6 +200,62 @@ def test_spaces_around_fields_go_and_numbers_that_are_none_are_missing(tmp_path:
     assert (first["scientific_name"], first["latitude"]) == ("Iris", 5.0)
     assert pd.isna(first["longitude"])
     assert pd.isna(first["licence"])
+
+
+@pytest.mark.parametrize("slice_bytes", [7, 2**18])
+@pytest.mark.parametrize("name", [" Iris", "Iris ", "Iris", '"Iris', "#Iris", "鸢尾", "é è"])
+def test_spaces_are_found_wherever_they_stand_and_nothing_else_is(
+    tmp_path: Path, name: str, slice_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited_text, "_SLICE_BYTES", slice_bytes)
+    for at in range(7):  # so that the space comes to lie on either side of a slice's end
+        rows = [record(1, scientificName="x" * (at + 1)), record(2, scientificName=name)]
+        found = read_dwca(write_archive(tmp_path / "a", rows, []), "gbif")
+        assert found["scientific_name"].tolist() == ["x" * (at + 1), name.strip(" ")]
+
+
+ADDRESSES = [
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/7/original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/007/original.jpeg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/123456789012345678901234567890/original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/8/original.png",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/9/original.jpg?1",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/+9/original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/-9/original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos//original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/original.jpg",
+    "https://inaturalist-open-data.s3.amazonaws.com/photos/5",
+    "https://static.inaturalist.org/photos/10/medium.jpg",
+    "http://x/photos/a/photos/11/y",
+    "12/original.jpg",
+    "13",
+    "",
+    "https://bs.plantnet.org/image/o/8f14e45fceea167a5a36dedd4bea2543",
+    "https://x/\u00e9",
+]
+
+
+@pytest.mark.parametrize("chosen", [ADDRESSES, ADDRESSES[:2], ADDRESSES[-2:], ADDRESSES[3:5], []])
+def test_a_column_of_photo_ids_is_that_of_single_addresses(chosen: list[str]) -> None:
+    expected = photo_ids(pd.Series(chosen, dtype="str")).tolist()
+    assert photo_id_column(pl.Series(chosen, dtype=pl.String)).to_list() == expected
+
+
+def test_one_pair_of_licences_is_judged_as_in_a_column() -> None:
+    given = [None, "CC0_1_0", "CC_BY_4_0", "http://creativecommons.org/licenses/by-nc/4.0/", "CC-BY-NC-4.0", "all mine"]
+    pairs = pd.DataFrame([(a, b) for a in given for b in given], columns=["record", "photo"], dtype="str")
+    expected = [None if pd.isna(text) else text for text in stricter_licence(pairs["record"], pairs["photo"])]
+    assert [stricter_of_two(a, b) for a in given for b in given] == expected
+
+
+@pytest.mark.parametrize("several", [3, 400])
+def test_many_licences_are_told_apart(tmp_path: Path, several: int) -> None:
+    """More than fit into the table of all pairs, too."""
+    records = [record(k, license=f"terms {k % several}") for k in range(1, 501)]
+    media = [photo(k, k, "CC_BY_4_0" if k % 2 else f"mine {k % several}") for k in range(1, 501)]
+    found = read_dwca(write_archive(tmp_path / "a", records, media), "gbif")
+    # neither is recognised, so that the record's stands
+    assert found["licence"].tolist() == [f"terms {k % several}" for k in range(1, 501)]
 
 
 HOSTILE = {

@@ -1,9 +1,9 @@
 """The code version of a step: a hash of the sources its module imports, and the versions of the libraries they use.
 
-A step's output is reused only while nothing that could change it has changed. Its own module, every module of ours
-that it imports (directly or not) and the installed versions of the third-party packages among those imports make up
-that version (templates and reference tables that lie beside them included), so that a new report template does not retrain a model and a
-new torch does.
+A step's output is reused only while nothing that could change it has changed. Its own module, every module of ours that
+it imports (directly or not) and the installed versions of the third-party packages among those imports make up that
+version (templates and reference tables that lie beside them included), so that a new report template does not retrain a
+model and a new torch does.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from plant_traits.code_version import code_version
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.inference.cluster import ShardJob
 from plant_traits.model.encoders import load_encoder
-from plant_traits.stages import photos
-from plant_traits.stages.covariates import describe_layers, grid_covariates, layer_folders, sample_shard
+from plant_traits.stages import photos, places
+from plant_traits.stages.covariates import describe_layers, grid_covariates, layer_folders
 from plant_traits.stages.prediction import predict_land, predict_shard
 from plant_traits.stages.training import ShardFolders, train_model
 from plant_traits.steps import Artifact
@@ -43,17 +43,26 @@ def bring_to_grid(run: RunContext, world: Artifact | None, inputs: Artifact) -> 
 
 @task(name="sample covariates", cache_policy=NO_CACHE)
 def sample_at_records(run: RunContext, world: Artifact | None, inputs: Artifact, shards: Artifact) -> Artifact:
-    """Read climate and soil at every record, a shard at a time."""
+    """Read climate and soil, and what a location encoder says, at every record, a shard at a time."""
     rasters = _rasters(run, world)
-    parameters = {"rasters": describe_layers(rasters), "inputs": read_inputs(run, inputs).digest("rasters")}
+    settings = run.spec.profile.model
+    parameters = {
+        "rasters": describe_layers(rasters),
+        "inputs": read_inputs(run, inputs).digest("rasters"),
+        "location_encoder": settings.location_encoder,
+        "identity": places.place_features(settings.location_encoder, settings.location_encoder_location).identity,
+    }
     jobs = {
         name: ShardJob(
             step="point-covariates",
-            function=sample_shard,
-            code=code_version(sample_shard.__module__),
+            function=places.sample_places,
+            code=code_version(places.__name__),
             inputs={"shard": shard},
             parameters=parameters,
-            settings={"folders": [str(x.folder) for x in rasters]},
+            settings={
+                "folders": [str(x.folder) for x in rasters],
+                "location": settings.location_encoder_location,
+            },
         )
         for name, shard in run.store.members(shards).items()
     }
@@ -125,7 +134,7 @@ def train_heads(
             "points": points.digest,
             "taxa": taxa.digest,
             "rasters": read_inputs(run, inputs).digest("rasters"),
-            **({} if truth is None else {"truth": hashlib.sha256(truth.read_bytes()).hexdigest()}),
+            **_file_digests(truth=truth, network_start=settings.network_start),
         },
         with_progress=True,
     )
@@ -180,3 +189,7 @@ def _true_values(run: RunContext, world: Artifact | None) -> Path | None:
 def _rasters(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:
     placed = run.spec.profile.model_copy(update={"inputs": run.spec.inputs})
     return layer_folders(placed, run.spec.catalog, run.data_root(world))
+
+
+def _file_digests(**paths: Path | str | None) -> dict[str, str]:
+    return {name: hashlib.sha256(Path(x).read_bytes()).hexdigest() for name, x in paths.items() if x is not None}

@@ -18,7 +18,8 @@ from safetensors.numpy import save as save_arrays
 from data_catalog import ModelSettings, Trait
 from plant_traits.errors import ModelError
 from plant_traits.model.calibration import Calibration
-from plant_traits.model.network import NetworkConfig, TraitNetwork
+from plant_traits.model.network import NetworkConfig
+from plant_traits.model.network_presets import Network, build_network
 from plant_traits.model.standardisation import Standardisation
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 
@@ -188,15 +189,13 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise ModelError(f"model weights {path} cannot be read: {error}; copy the model again or train it") from error
 
 
-def _load_network(
-    folder: Path, config: NetworkConfig, arrays: dict[str, npt.NDArray[Any]], member: int
-) -> TraitNetwork:
+def _load_network(folder: Path, config: NetworkConfig, arrays: dict[str, npt.NDArray[Any]], member: int) -> Network:
     """Build one member and take its tensors out of ``arrays``."""
     prefix = f"member.{member}."
     names = [name for name in arrays if name.startswith(prefix)]
     state = {name.removeprefix(prefix): torch.from_numpy(arrays.pop(name).copy()) for name in names}
     with torch.random.fork_rng(devices=[]):
-        network = TraitNetwork(config)
+        network = build_network(config)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.calibration import Calibration
 from plant_traits.model.held_out import HeldOut
-from plant_traits.model.network import NetworkConfig, TraitNetwork
+from plant_traits.model.network import NetworkConfig
+from plant_traits.model.network_presets import Network
 from plant_traits.model.standardisation import Standardisation
 
 MODALITIES = ("image+geospatial", "image", "geospatial")
@@ -45,7 +46,7 @@ class TrainedModel:
     covariate_names: tuple[str, ...]
     encoder_identity: str
     config: NetworkConfig
-    networks: tuple[TraitNetwork, ...] = field(repr=False)
+    networks: tuple[Network, ...] = field(repr=False)
     image_standardisation: Standardisation = field(repr=False)
     covariate_standardisation: Standardisation = field(repr=False)
     target_centre: npt.NDArray[np.float64]

@@ -73,5 +73,4 @@ def sample_places(
         places = read_table(shard / "observations.parquet", SHARD_ROW, ["latitude", "longitude"])
         matrix, names = features.append(*read_points(destination), places["latitude"], places["longitude"])
         write_points(destination, matrix, names)
-        summary["out"]["features of a place"] = matrix.shape[1]
     return summary

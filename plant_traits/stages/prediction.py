@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -21,7 +22,10 @@ from plant_traits.model.trained_model import TrainedModel
 from plant_traits.schemas import LAND_PREDICTION, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.stages.covariates import LAND, read_points
 from plant_traits.stages.photos import FEATURES
+from plant_traits.stages.places import place_features
 from plant_traits.steps import Summary
+
+CELLS_AT_ONCE = 65_536
 
 
 @lru_cache(maxsize=1)
@@ -107,28 +111,42 @@ def predict_land(
     trained = load_model(model)
     cube = open_covariates(covariates / "covariates.zarr")
     matrix, names = model_matrix(cube, rasters)
-    if names != trained.covariate_names:
-        raise ModelError(f"the model reads covariates {trained.covariate_names}, the grid holds {names}; train again")
+    encoders = place_features(trained.settings.location_encoder, trained.settings.location_encoder_location)
     land = cube[LAND].to_numpy().ravel() > 0
     known = np.isfinite(matrix).any(axis=1)
     cells = np.flatnonzero(land & known)
-    result = predict(trained, None, matrix[cells], batch_size=batch_size, device=device)
-    n_traits = len(trained.traits)
-    frame = pd.DataFrame(
-        {
-            "cell": np.repeat(cells, n_traits),
-            "trait": np.tile(np.array([trait.id for trait in trained.traits], dtype=object), len(cells)),
-            "mean": result.mean.ravel(),
-            "variance_aleatoric": result.variance_aleatoric.ravel(),
-            "variance_epistemic": result.variance_epistemic.ravel(),
-        }
-    )
-    write_table(frame, destination / "land.parquet", LAND_PREDICTION)
+    rows, columns = np.divmod(cells, cube.sizes["lon"])
+    latitude, longitude = cube["lat"].to_numpy()[rows], cube["lon"].to_numpy()[columns]
+    frames = []
+    # A location encoder adds hundreds of columns: not to all cells of the globe at once.
+    for start in range(0, max(len(cells), 1), CELLS_AT_ONCE):
+        part = slice(start, start + CELLS_AT_ONCE)
+        read, read_names = encoders.append(matrix[cells[part]], names, latitude[part], longitude[part])
+        if read_names != trained.covariate_names:
+            raise ModelError(
+                f"the model reads covariates {trained.covariate_names}, the grid holds {read_names}; train again"
+            )
+        result = predict(trained, None, read, batch_size=batch_size, device=device)
+        frames.append(_of_cells(cells[part], result, trained))
+    write_table(pd.concat(frames, ignore_index=True), destination / "land.parquet", LAND_PREDICTION)
     return {
         "in": {"land cells": int(land.sum())},
         "out": {"land cells predicted": len(cells)},
         "lost": {"land cell without any covariate": int((land & ~known).sum())},
     }
+
+
+def _of_cells(cells: npt.NDArray[np.int64], result: Prediction, model: TrainedModel) -> pd.DataFrame:
+    n_traits = len(model.traits)
+    return pd.DataFrame(
+        {
+            "cell": np.repeat(cells, n_traits),
+            "trait": np.tile(np.array([trait.id for trait in model.traits], dtype=object), len(cells)),
+            "mean": result.mean.ravel(),
+            "variance_aleatoric": result.variance_aleatoric.ravel(),
+            "variance_epistemic": result.variance_epistemic.ravel(),
+        }
+    )
 
 
 def _long(result: Prediction, rows: pd.DataFrame, model: TrainedModel) -> pd.DataFrame:

@@ -15,10 +15,12 @@ from plant_traits.covariates.cube import LayerFolder, model_matrix, sample_covar
 from plant_traits.errors import InputError
 from plant_traits.grid import Grid
 from plant_traits.model.checkpoint import save_model
+from plant_traits.model.location_encoders import PlaceFeatures
 from plant_traits.model.training import train
 from plant_traits.model.training_set import TrainingSet
 from plant_traits.schemas import MEASUREMENT, SHARD_ROW, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
+from plant_traits.stages.places import place_features
 from plant_traits.stages.plant_scores import score_plants
 from plant_traits.stages.prediction import features_of
 from plant_traits.steps import Summary
@@ -97,7 +99,8 @@ def train_model(
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
     records = _records(shards, len(traits), photos_only=not settings.train_on_records)
-    names, measurements = _measurements(taxa, rasters, traits, records.image.shape[1])
+    encoders = place_features(settings.location_encoder, settings.location_encoder_location)
+    names, measurements = _measurements(taxa, rasters, encoders, traits, records.image.shape[1])
     rows = _concatenate([records, measurements])
     with_photo = _has_photo(rows)
     weak = _weak_labels(rows, labels, traits, with_photo)
@@ -188,7 +191,7 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
 
 
 def _measurements(
-    taxa: Path, rasters: Sequence[LayerFolder], traits: Sequence[Trait], image_dimension: int
+    taxa: Path, rasters: Sequence[LayerFolder], encoders: PlaceFeatures, traits: Sequence[Trait], image_dimension: int
 ) -> tuple[tuple[str, ...], _Rows]:
     """Return covariate names and one row per species and place, measured traits averaged in working space."""
     long = read_table(taxa / "measurements.parquet", MEASUREMENT)
@@ -207,7 +210,8 @@ def _measurements(
     table["family"] = pd.Series(pd.NA, index=table.index, dtype="str")
     forms = pd.read_parquet(taxa / "growth_forms.parquet").set_index("taxon")["growth_form"]
     table["growth_form"] = growth_form_of(table, forms)
-    matrix, names = model_matrix(sample_covariates(rasters, table["latitude"], table["longitude"]), rasters)
+    sampled = model_matrix(sample_covariates(rasters, table["latitude"], table["longitude"]), rasters)
+    matrix, names = encoders.append(*sampled, table["latitude"], table["longitude"])
     image = np.full((len(table), image_dimension), np.nan, dtype=np.float32)
     return names, _Rows(table, image, matrix, wide.to_numpy(dtype=np.float64))
 

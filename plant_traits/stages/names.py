@@ -56,7 +56,7 @@ def keep_answers(destination: Path, *, answers: Path) -> Summary:
     synonyms = int((table["accepted_species"].notna() & (table["accepted_species"] != table["name"])).sum())
     return {
         "in": {"names": len(table)},
-        "out": {"names under another accepted name": synonyms, **{f"{k}": int(n) for k, n in matched.items()}},
+        "out": {"names renamed": synonyms, **{f"{k}": int(n) for k, n in matched.items()}},
     }
 
 

@@ -93,7 +93,7 @@ def test_citation_counts_the_records_of_mapped_cells(tiny_run) -> None:
 
 
 def test_older_names_in_the_trait_table_are_found(tiny_run) -> None:
-    assert tiny_run.shown.summaries["names"]["out"]["names under another accepted name"] > 0
+    assert tiny_run.shown.summaries["names"]["out"]["names renamed"] > 0
     assert tiny_run.shown.summaries["species traits"]["out"]["species with a trait"] == 40
 
 

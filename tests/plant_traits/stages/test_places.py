@@ -77,7 +77,7 @@ def test_features_of_the_place_follow_the_covariates(
     assert matrix[:, 0].tolist() == [4 * 36 + 19, 10 * 36, 8 * 36 + 29]  # row by row, from the north-west
     np.testing.assert_array_equal(matrix[:, 1:], places.encoders[0].encode(LATITUDE, LONGITUDE))
     assert names[0] == "rain"
-    assert (len(names), summary["out"]) == (9, {"records with covariates": 3, "features of a place": 9})
+    assert (len(names), summary["out"]) == (9, {"records with covariates": 3})
 
 
 def test_the_default_is_the_covariates_alone(shard: Path, rasters: tuple[LayerFolder, ...]) -> None:

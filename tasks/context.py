@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -251,7 +251,8 @@ def _with_artifact(title: str, progress: Progress) -> Progress:
     if TaskRunContext.get() is None:
         return progress
     shown: list[tuple[UUID, int]] = []
-    lock = Lock()  # photos are fetched, and counted, in several threads
+    # Photos are fetched, and counted, in threads that do not know of the task run.
+    lock, context = Lock(), copy_context()
 
     def update(finished: int, total: int) -> None:
         progress(finished, total)
@@ -259,10 +260,10 @@ def _with_artifact(title: str, progress: Progress) -> Progress:
         with lock:
             if not shown:
                 key = "progress-" + "".join(c if c.isalnum() else "-" for c in title.lower())
-                created = create_progress_artifact(10.0 * tenth, key=key, description=title)
+                created = context.run(create_progress_artifact, 10.0 * tenth, key=key, description=title)
                 shown.append((cast(UUID, created), tenth))
             elif tenth > shown[-1][1]:
-                update_progress_artifact(shown[0][0], 10.0 * tenth)
+                context.run(update_progress_artifact, shown[0][0], 10.0 * tenth)
                 shown.append((shown[0][0], tenth))
 
     return update

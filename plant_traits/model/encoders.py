@@ -17,7 +17,7 @@ from plant_traits.errors import ModelError
 from plant_traits.model.depth_anything import PooledDepthAnything, load_depth_anything
 from plant_traits.model.dinov2 import PooledDinov2, TokenPooledDinov2, load_dinov2, load_dinov2_small
 from plant_traits.model.efficientnet import DIMENSION, folded, load_efficientnet_lite0
-from plant_traits.model.identity import weights_identity
+from plant_traits.model.identity import JOIN, FrozenEncoder, weights_identity
 from plant_traits.model.preprocessing import EFFICIENTNET_LITE, IMAGENET, Preprocessing
 
 Precision = Literal["float32", "bfloat16"]
@@ -25,31 +25,16 @@ ENCODERS = ("efficientnet-lite0", "dinov2-small", "dinov2", "dinov2-tokens", "de
 FROM_A_HUB = ("dinov2", "dinov2-tokens", "depth-anything")
 """Encoders that need a location: a local folder or a hub id."""
 
-JOIN = "+"
-"""Encoders named with this between them stand side by side."""
-
 _CODE_VERSION = 1  # raise when the same weights and settings come to give other features
 
 
-class Encoder(Protocol):
+class Encoder(FrozenEncoder, Protocol):
     """What turns photos into features.
 
     Attributes:
-        name: how the catalogue calls it.
-        dimension: length of a photo's feature vector.
-        identity: hash of the weights, the preprocessing and every setting that changes the features.
-        licence: under which terms the weights are used.
         preprocessing: what is done to a photo before each network sees it.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def dimension(self) -> int: ...  # noqa: D102
-    @property
-    def identity(self) -> str: ...  # noqa: D102
-    @property
-    def licence(self) -> str: ...  # noqa: D102
     @property
     def preprocessing(self) -> tuple[Preprocessing, ...]: ...  # noqa: D102
 

@@ -1,11 +1,35 @@
-"""The identity of frozen weights: a hash that tells one network, with its settings, from another."""
+"""What all frozen encoders say of themselves, and a hash that tells one network, with its settings, from another."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import torch
 from torch import nn
+
+JOIN = "+"
+"""Encoders named with this between them stand side by side."""
+
+
+class FrozenEncoder(Protocol):
+    """What encoders of photos and of places have in common.
+
+    Attributes:
+        name: how the catalogue calls it.
+        dimension: length of a feature vector.
+        identity: hash of the weights and of every setting that changes the features.
+        licence: under which terms the weights are used.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def dimension(self) -> int: ...  # noqa: D102
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+    @property
+    def licence(self) -> str: ...  # noqa: D102
 
 
 def weights_identity(network: nn.Module, settings: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from plant_traits.errors import ModelError
 from plant_traits.model.climplicit import Climplicit, load_climplicit
 from plant_traits.model.geoclip import LICENCE, GeoClip, load_geoclip
-from plant_traits.model.identity import weights_identity
+from plant_traits.model.identity import JOIN, FrozenEncoder, weights_identity
 
 COVARIATES = "covariates"
 """The name under which the covariates themselves stand among location encoders."""
@@ -22,28 +22,11 @@ LOCATION_ENCODERS = ("geoclip", "climplicit")
 FROM_A_HUB = ("climplicit",)
 """Location encoders that need a location of their own: a local folder or a hub id."""
 
-JOIN = "+"
 _CODE_VERSION = 1  # raise when the same weights come to give other features
 
 
-class LocationEncoder(Protocol):
-    """What turns places into features.
-
-    Attributes:
-        name: how the catalogue calls it.
-        dimension: length of a place's feature vector.
-        identity: hash of the weights and of how a place is put to them.
-        licence: under which terms the weights are used.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def dimension(self) -> int: ...  # noqa: D102
-    @property
-    def identity(self) -> str: ...  # noqa: D102
-    @property
-    def licence(self) -> str: ...  # noqa: D102
+class LocationEncoder(FrozenEncoder, Protocol):
+    """What turns places into features."""
 
     def encode(self, latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return the features of places in degrees, (n, dimension) float32, NaN where a coordinate is not known."""

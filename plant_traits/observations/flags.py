@@ -39,7 +39,7 @@ class Flag(IntFlag):
     DUPLICATE = 1 << 17
     """Same species, place, day and observer as another record."""
     UNCERTAINTY_DEFAULT = 1 << 18
-    """The coordinate uncertainty is a known placeholder: 301, 3036, 999 or 9999 m."""
+    """The coordinate uncertainty is a value that geocoders write where they know none: 301, 3036, 999 or 9999 m."""
     CAPITAL = 1 << 19
     INSTITUTION = 1 << 20
     DATE_MISSING = 1 << 21

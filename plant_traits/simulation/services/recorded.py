@@ -39,10 +39,9 @@ class Recorded:
             InputError: a file is no cassette.
         """
         found: dict[tuple[str, ...], list[Response]] = defaultdict(list)
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         for path in sorted([*folder.rglob("*.yml"), *folder.rglob("*.yaml")]):
             try:
-                tape = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+                tape = yaml.safe_load(path.read_text(encoding="utf-8"))
                 for exchange in tape.get("interactions") or tape["http_interactions"]:
                     request = exchange["request"]
                     found[_key(str(request["method"]), str(request["uri"]))].append(_answer(exchange["response"]))

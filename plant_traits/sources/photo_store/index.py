@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from plant_traits.errors import MissingInputError, WorkspaceError
@@ -47,7 +47,8 @@ def open_index(store: Path) -> sqlite3.Connection:
     """
     store.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(store / INDEX, timeout=60.0, isolation_level=None, check_same_thread=False)
-    try:
+    with ExitStack() as stack:
+        stack.callback(connection.close)
         # What a killed process wrote is kept by the system. A power cut may cost the index: it is made anew from packs.
         connection.execute("PRAGMA synchronous = OFF")
         # Without a write-ahead log, a reader needs no right to write.
@@ -60,9 +61,7 @@ def open_index(store: Path) -> sqlite3.Connection:
             )
         connection.executescript(_SCHEMA)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()  # the caller closes it
     return connection
 
 
@@ -94,13 +93,9 @@ def read_index(store: Path) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Do all of what is in the block, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:  # commits, or rolls back what an error leaves
+        connection.execute("BEGIN IMMEDIATE")
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def read_meta(connection: sqlite3.Connection, key: str) -> str | None:

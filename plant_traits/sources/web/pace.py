@@ -138,13 +138,9 @@ class Pace:
         with self._one_at_a_time:
             try:
                 connection = self._connection()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
+                with connection:  # commits, or rolls back what an error leaves
+                    connection.execute("BEGIN IMMEDIATE")
                     yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise WorkspaceError(f"the account of requests {self._path} cannot be used: {error}") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from maps.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import PREDICTION, SHARD_ROW, read_table
 from plant_traits.sources.acquire import Acquired
-from plant_traits.sources.gbif.derived_dataset import DerivedDataset, write_derived_dataset
+from plant_traits.sources.gbif.derived_dataset import DATASET_KEY, DerivedDataset, write_derived_dataset
 from plant_traits.steps import Summary
 
 RECORDS_USED = "records_used.csv"
@@ -24,7 +23,6 @@ DERIVED = "derived_dataset"
 SOURCES = "sources.json"
 # The citation of a download tells its day; the second at which it was made says nothing of the records.
 _OF_ONE_CALL = frozenset({"asked_anew", "found", "asked_now", "asked for", "fetched", "bytes fetched", "created"})
-_GBIF_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def count_records(
@@ -93,7 +91,7 @@ def records_by_dataset(counts: pd.DataFrame) -> dict[str, int]:
         counts: columns dataset_key and n_records.
     """
     keys = counts["dataset_key"].str.lower()
-    used = keys.str.fullmatch(_GBIF_KEY.pattern) & (counts["n_records"] > 0)
+    used = keys.str.fullmatch(DATASET_KEY.pattern) & (counts["n_records"] > 0)
     return {str(key): int(n) for key, n in counts["n_records"][used].groupby(keys[used]).sum().items()}
 
 

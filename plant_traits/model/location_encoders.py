@@ -35,7 +35,7 @@ class LocationEncoder(FrozenEncoder, Protocol):
 
 @dataclass(frozen=True)
 class TorchLocationEncoder:
-    """A location encoder whose network runs in PyTorch; see ``LocationEncoder`` for the first three attributes.
+    """A location encoder whose network runs in PyTorch; see ``FrozenEncoder`` for the first three attributes.
 
     Attributes:
         network: maps its own projected coordinates (n, 2) to (n, dimension).

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from plant_traits.errors import ArchiveError, InputError, MissingInputError
+from plant_traits.errors import ArchiveError, MissingInputError
 from plant_traits.sources.archives import ArchiveLimits, open_archive
+from plant_traits.sources.plugin_settings import PluginSettings, read_settings
 from plant_traits.sources.protocol import Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
 from plant_traits.sources.web.download import download
@@ -19,10 +20,8 @@ _UNPACKED = ArchiveLimits(total_bytes=50 * 1024**3, members=10_000)
 _COPY_BYTES = 1024**2
 
 
-class StaticFile(BaseModel):
+class StaticFile(PluginSettings):
     """One file: its address, its name in the mirror, and what it must be."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
     name: str
@@ -39,10 +38,8 @@ class StaticFile(BaseModel):
         return name
 
 
-class StaticFileSettings(BaseModel):
+class StaticFileSettings(PluginSettings):
     """Settings of the plug-in ``static-files``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: tuple[StaticFile, ...] = Field(min_length=1)
 
@@ -153,7 +150,4 @@ def _origin(file: StaticFile) -> str:
 
 
 def _settings(request: Request) -> StaticFileSettings:
-    try:
-        return StaticFileSettings.model_validate(dict(request.settings))
-    except ValidationError as error:
-        raise InputError(f"source {request.source.id!r}: settings of `static-files` are wrong: {error}") from error
+    return read_settings(request, StaticFileSettings, "static-files")

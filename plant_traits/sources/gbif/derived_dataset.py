@@ -16,7 +16,7 @@ from plant_traits.sources.web.client import Web
 
 HOST = "api.gbif.org"
 URL = f"https://{HOST}/v1/derivedDataset"
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DATASET_KEY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 _LISTED = 100
 
@@ -49,7 +49,7 @@ class DerivedDataset:
             raise InputError(f"download DOI {self.download_doi!r}: expected a bare DOI such as 10.15468/dl.np3k7j")
         if not self.datasets:
             raise InputError("no record belongs to a data set of GBIF: there is nothing to cite")
-        wrong = [key for key, n in self.datasets.items() if not _UUID.fullmatch(key) or n < 1]
+        wrong = [key for key, n in self.datasets.items() if not DATASET_KEY.fullmatch(key) or n < 1]
         if wrong:
             raise InputError(f"data sets {wrong[:5]}: expected keys of GBIF with one record or more")
 

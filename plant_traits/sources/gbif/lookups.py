@@ -20,10 +20,6 @@ from typing import Any
 from plant_traits.sources.web.client import Web
 
 HOST = "api.gbif.org"
-CATALOGUE_OF_LIFE = "7ddf754f-d193-4cc9-b351-99906754a03b"
-"""Checklist key of the Catalogue of Life, extended release: GBIF's current taxonomy."""
-TRACHEOPHYTA = "TP"
-"""Taxon key of the vascular plants in ``CATALOGUE_OF_LIFE``."""
 
 _TRANSPORT = "gbif_GET"
 _Ask = Callable[..., Any]

@@ -24,7 +24,8 @@ from pydantic import Field
 
 from plant_traits.errors import InputError, MissingInputError, TableError, WebError, WorkspaceError
 from plant_traits.month import Month
-from plant_traits.sources.gbif.lookups import CATALOGUE_OF_LIFE, HOST, species_match
+from plant_traits.sources.gbif.checklist import CATALOGUE_OF_LIFE
+from plant_traits.sources.gbif.lookups import HOST, species_match
 from plant_traits.sources.gbif.name_match import NameMatch
 from plant_traits.sources.plugin_settings import PluginSettings, read_settings
 from plant_traits.sources.protocol import Fetched, Plan, Request

@@ -10,10 +10,8 @@ from pydantic import Field, JsonValue
 
 from plant_traits.month import Month
 from plant_traits.regions import Region
+from plant_traits.sources.gbif.checklist import CATALOGUE_OF_LIFE, TRACHEOPHYTA
 from plant_traits.sources.plugin_settings import PluginSettings
-
-CATALOGUE_OF_LIFE = "7ddf754f-d193-4cc9-b351-99906754a03b"  # Catalogue of Life XR
-TRACHEOPHYTA = "TP"  # the vascular plants in that checklist
 
 DownloadFormat = Literal["DWCA", "SIMPLE_CSV", "SIMPLE_PARQUET"]
 

@@ -18,7 +18,8 @@ from pydantic import Field
 
 from plant_traits.errors import InputError, WebError
 from plant_traits.regions import Region
-from plant_traits.sources.gbif.lookups import CATALOGUE_OF_LIFE, TRACHEOPHYTA, occurrence_search
+from plant_traits.sources.gbif.checklist import CATALOGUE_OF_LIFE, TRACHEOPHYTA
+from plant_traits.sources.gbif.lookups import occurrence_search
 from plant_traits.sources.gbif.search_records import records_to_raw
 from plant_traits.sources.page_journal import read_page, write_page
 from plant_traits.sources.plugin_settings import PluginSettings, read_settings

@@ -119,6 +119,8 @@ class ModelSettings(Entry):
     weight_decay: float = 1e-2
     validation_share: float = Field(default=0.15, gt=0, lt=0.5)
     validation_block_degrees: float = 10.0
+    species_share: float = Field(default=0.1, ge=0, lt=0.5, description="share of the species held out to score")
+    photo_share: float = Field(default=0.05, ge=0, lt=0.5, description="share of the other occasions held out to score")
     patience: int = Field(
         default=10, ge=1, description="epochs without improvement on the held-out blocks before a stop"
     )
@@ -129,6 +131,20 @@ class ModelSettings(Entry):
     covariate_dropout: float = Field(default=0.5, ge=0, lt=1, description="share of covariates hidden in training")
     train_on_records: bool = Field(
         default=False, description="train on labelled records without a photo too, one per species and 1° cell"
+    )
+    labels: Literal["species_normal", "species_records"] = Field(
+        default="species_normal",
+        description="draw weak labels from a two-sided normal of the species, or from the species' own records",
+    )
+    local_labels: bool = Field(
+        default=True, description="move a species' label by what measured plants of one species differ in with climate"
+    )
+    cleaning: Literal["none", "published", "cross_fitted"] = Field(
+        default="none",
+        description="drop photos before training: uncertain ones, as published, or those whose label others contradict",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of matrix products; auto is bfloat16 on a GPU and float32 on a processor"
     )
     seed: int = 1
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.preparation import gather_records
 from tasks.context import RunWords, open_run
-from tasks.observations import clean_observations, read_trait_tables, summarise_traits
-from tasks.sources import acquire as fetch_sources
-from tasks.sources import fetch_photos, match_names, simulate_world
 
 
 @flow(name="acquire", flow_run_name="{profile}", validate_parameters=True)
@@ -47,11 +45,4 @@ def acquire(
         faults=faults,
     )
     with open_run(words) as run:
-        world = simulate_world(run)
-        inputs = fetch_sources(run, world)
-        records = read_trait_tables(run, world, inputs)
-        names = match_names(run, world, inputs, records)
-        taxa = summarise_traits(run, records, names)
-        observations = clean_observations(run, world, inputs, taxa, names)
-        fetch_photos(run, world, observations)
-        return str(run.data_root(world))
+        return str(run.data_root(gather_records(run).world))

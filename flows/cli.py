@@ -1,20 +1,20 @@
-"""The command line: ``plant-traits demo``, ``refresh``, ``acquire`` and ``catalog``."""
+"""The command line: ``plant-traits`` demo, refresh, acquire, train, evaluate, cite and catalog."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from data_catalog import Catalog, CatalogError, load_catalog
+from data_catalog import CatalogError
+from flows.cli_catalog import Overlay, catalog_app, failure
 from flows.environment import prepare_environment
 from plant_traits.errors import PlantTraitsError
 from plant_traits.workspace import Workspace
@@ -25,14 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-catalog_app = typer.Typer(help="What can be mapped, from what, and compared with what.", no_args_is_help=True)
 app.add_typer(catalog_app, name="catalog")
 
-KINDS = ("traits", "sources", "products", "regions", "profiles")
-
-Overlay = Annotated[
-    list[Path] | None, typer.Option("--catalog", help="Folder whose entries are laid over the built-in catalogue.")
-]
 WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
 ProfileOption = Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")]
 MonthOption = Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")]
@@ -42,6 +36,7 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="Folder of real files, or the mirror; else PLANT_TRAITS_REAL_DATA or PLANT_TRAITS_MIRROR."),
 ]
+DaskOption = Annotated[str | None, typer.Option(help="An existing Dask scheduler; else a local cluster.")]
 FaultsOption = Annotated[
     float | None, typer.Option(help="Share of requests that the virtual world's stand-in services spoil.")
 ]
@@ -58,7 +53,7 @@ def refresh(
     data: DataOption = None,
     catalog: Overlay = None,
     faults: FaultsOption = None,
-    dask_address: Annotated[str | None, typer.Option(help="An existing Dask scheduler; else a local cluster.")] = None,
+    dask_address: DaskOption = None,
 ) -> None:
     """Refresh the maps of one month and region; what is unchanged is not computed again."""
     told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
@@ -86,6 +81,42 @@ def acquire(
 
 
 @app.command()
+def train(
+    profile: ProfileOption,
+    month: MonthOption = None,
+    region: RegionOption = None,
+    workspace: WorkspaceOption = "workspace",
+    scratch: ScratchOption = None,
+    data: DataOption = None,
+    catalog: Overlay = None,
+    faults: FaultsOption = None,
+    dask_address: DaskOption = None,
+) -> None:
+    """Train the model alone: weights, card, learning curves and held-out scores; a refresh finds it there."""
+    told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
+    _run("train", {**told, "dask_address": dask_address})
+
+
+@app.command()
+def evaluate(
+    profile: ProfileOption,
+    month: MonthOption = None,
+    region: RegionOption = None,
+    workspace: WorkspaceOption = "workspace",
+    scratch: ScratchOption = None,
+    data: DataOption = None,
+    catalog: Overlay = None,
+    faults: FaultsOption = None,
+    dask_address: DaskOption = None,
+    variant: Annotated[list[str] | None, typer.Option(help="A variant to train; all by default.")] = None,
+    encoder: Annotated[list[str] | None, typer.Option(help="A further photo encoder, or several joined by +.")] = None,
+) -> None:
+    """Train variants of the model and compare them on held-out regions, species and photos."""
+    told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
+    _run("evaluate", {**told, "dask_address": dask_address, "variants": variant, "encoders": encoder})
+
+
+@app.command()
 def demo(workspace: WorkspaceOption = "workspace") -> None:
     """Map the embedded virtual world: the whole pipeline, offline, in a few minutes."""
     _run("refresh", {"profile": "demo", "workspace": workspace})
@@ -99,7 +130,7 @@ def cite(
 ) -> None:
     """Show which records a release is made of, and register them at GBIF as a derived data set: once."""
     if "://" in workspace:
-        raise _failure(f"workspace {workspace}: what was registered is noted in a local folder; name one")
+        raise failure(f"workspace {workspace}: what was registered is noted in a local folder; name one")
     prepare_environment(workspace)
     from tasks.citation import post_citation, read_citation  # noqa: PLC0415
 
@@ -114,43 +145,7 @@ def cite(
         if post:
             console.print(f"DOI: {post_citation(citation, Path(workspace))}")
     except PlantTraitsError as error:
-        raise _failure(str(error)) from error
-
-
-@catalog_app.command("list")
-def list_entries(
-    kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; all by default.")] = None,
-    catalog: Overlay = None,
-) -> None:
-    """List the catalogue's entries."""
-    entries = _catalog(catalog)
-    if kind is not None and kind not in KINDS:
-        raise _failure(f"unknown kind {kind!r}; the catalogue has {', '.join(KINDS)}")
-    table = Table("kind", "id", "what it is", box=None)
-    for name in KINDS if kind is None else (kind,):
-        for entry_id, entry in getattr(entries, name).items():
-            table.add_row(name, entry_id, getattr(entry, "title", getattr(entry, "name", "")))
-    Console().print(table)
-
-
-@catalog_app.command()
-def show(entry_id: Annotated[str, typer.Argument(metavar="ID")], catalog: Overlay = None) -> None:
-    """Show an entry as YAML."""
-    entries = _catalog(catalog)
-    found = [(kind, getattr(entries, kind)[entry_id]) for kind in KINDS if entry_id in getattr(entries, kind)]
-    if not found:
-        raise _failure(f"the catalogue has no entry {entry_id!r}; `plant-traits catalog list` lists them")
-    for kind, entry in found:
-        typer.echo(f"# {kind}")
-        typer.echo(yaml.safe_dump(entry.model_dump(mode="json", exclude_defaults=True), sort_keys=False, width=110))
-
-
-@catalog_app.command()
-def check(catalog: Overlay = None) -> None:
-    """Check that every entry is valid and fits the others."""
-    entries = _catalog(catalog)
-    counts = ", ".join(f"{len(getattr(entries, kind))} {kind}" for kind in KINDS)
-    typer.echo(f"The catalogue holds: {counts}.")
+        raise failure(str(error)) from error
 
 
 def _told(
@@ -184,22 +179,24 @@ def _run(flow: str, words: Mapping[str, Any]) -> None:
         prepare_environment(words["workspace"])
         _run_flow(flow, words, Console())
     except (PlantTraitsError, CatalogError) as error:
-        raise _failure(str(error)) from error
+        raise failure(str(error)) from error
 
 
 def _run_flow(name: str, words: Mapping[str, Any], console: Console) -> None:
     # Prefect and matplotlib read their settings when they are imported.
-    from flows.display import TerminalDisplay, mirror_lines, release_lines  # noqa: PLC0415
+    from flows.display import TerminalDisplay, closing_lines  # noqa: PLC0415
     from tasks.context import RunWords, showing  # noqa: PLC0415
 
     flow = getattr(import_module(f"flows.{name}"), name)
     display = TerminalDisplay(console)
-    run = RunWords(**{**words, "catalog": tuple(words.get("catalog", ()))}).resolve().name
+    known = {field.name for field in fields(RunWords)}
+    said = {name: value for name, value in words.items() if name in known}
+    run = RunWords(**{**said, "catalog": tuple(words.get("catalog", ()))}).resolve().name
     if "PREFECT_API_URL" not in os.environ:
         console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
     with showing(display), display.live():
         address = flow(**words)
-    display.close(run, release_lines(str(address)) if name == "refresh" else mirror_lines(str(address)))
+    display.close(run, closing_lines(name, str(address)))
 
 
 def _show_plan(words: Mapping[str, Any]) -> None:
@@ -212,7 +209,7 @@ def _show_plan(words: Mapping[str, Any]) -> None:
         spec = RunWords(**{**words, "catalog": tuple(words["catalog"])}).resolve()
         planned = plan_acquisitions(spec, spec.data_root or Path(words["workspace"]) / "mirror")
     except (PlantTraitsError, CatalogError) as error:
-        raise _failure(str(error)) from error
+        raise failure(str(error)) from error
     table = Table("source", "plug-in", "into", "requests", "bytes", box=None)
     for entry in planned:
         counts = ["?" if n is None else f"{n:,}" for n in (entry.plan.requests, entry.plan.bytes)]
@@ -224,15 +221,3 @@ def _show_plan(words: Mapping[str, Any]) -> None:
         budget = [f"{x / 1e9:g}" if x else "-" for x in (host.bytes_per_hour, host.bytes_per_day)]
         limits.add_row(host.host, f"{host.requests_per_minute:g}", str(host.requests_per_day or "-"), *budget)
     console.print(limits)
-
-
-def _catalog(overlays: list[Path] | None) -> Catalog:
-    try:
-        return load_catalog(*(overlays or ()))
-    except CatalogError as error:
-        raise _failure(str(error)) from error
-
-
-def _failure(message: str) -> typer.Exit:
-    Console(stderr=True).print(f"[red]Error:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)

@@ -77,23 +77,32 @@ class TerminalDisplay:
         self.console.print("\n".join(told), highlight=False, soft_wrap=True, markup=False)
 
 
-def release_lines(address: str) -> list[str]:
-    """Say what lies in a release."""
+def closing_lines(flow: str, address: str) -> list[str]:
+    """Say what lies where a flow has left its output, and what to do next."""
     where = Path(address)
-    return [
-        f"report     {where / 'report.html'}",
-        f"Zarr       {where / 'maps.zarr'}",
-        f"GeoTIFFs   {where / 'geotiff'}",
-        f"scores     {where / 'scores.csv'}",
-        f"citation   {where / 'citation'}",
-        "",
-        "Next: open the report in a browser, or in Python:",
-        f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
-    ]
-
-
-def mirror_lines(address: str) -> list[str]:
-    """Say what lies in a mirror."""
+    if flow == "refresh":
+        return [
+            f"report     {where / 'report.html'}",
+            f"photos     {where / 'photos.html'}",
+            f"Zarr       {where / 'maps.zarr'}",
+            f"GeoTIFFs   {where / 'geotiff'}",
+            f"scores     {where / 'scores.csv'}",
+            f"citation   {where / 'citation'}",
+            "",
+            "Next: open the report in a browser, or in Python:",
+            f"  xarray.open_zarr('{where / 'maps.zarr'}')['height'].plot()",
+        ]
+    if flow == "train":
+        return [
+            f"page       {where / 'model.html'}",
+            f"weights    {where / 'weights.safetensors'}",
+            f"card       {where / 'card.yaml'}",
+            f"curves     {where / 'learning_curves.png'}",
+            "",
+            "Next: `plant-traits refresh` with the same words maps with this model.",
+        ]
+    if flow == "evaluate":
+        return [f"page       {where / 'evaluation.html'}", f"scores     {where / 'scores.csv'}"]
     return [
         f"mirror     {address}",
         "Each source's folder holds acquired.json: what was asked, what came, its DOI and citation.",

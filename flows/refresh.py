@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.preparation import gather_model_inputs, gather_records
 from tasks.context import RunWords, open_run
-from tasks.maps import cite, compare, estimate, lay_out_maps, merge, reduce_moments, release
-from tasks.model import (
-    bring_to_grid,
-    encode_photos,
-    predict_land_cells,
-    predict_records,
-    sample_at_records,
-    train_heads,
-)
-from tasks.observations import clean_observations, cut_shards, read_trait_tables, summarise_traits
-from tasks.sources import acquire, fetch_photos, match_names, simulate_world
+from tasks.maps import cite, compare, estimate, lay_out_maps, merge, reduce_moments, release, show_photos
+from tasks.model import bring_to_grid, predict_land_cells, predict_records
+from tasks.training import show_model, train_heads
 
 
 @flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
@@ -61,39 +54,36 @@ def refresh(
         dask_address=dask_address,
     )
     with open_run(words) as run:
-        world = simulate_world(run)
-        inputs = acquire(run, world)
-        records = read_trait_tables(run, world, inputs)
-        names = match_names(run, world, inputs, records)
-        taxa = summarise_traits(run, records, names)
-        observations = clean_observations(run, world, inputs, taxa, names)
+        records = gather_records(run)
+        world, inputs = records.world, records.inputs
         covariates = bring_to_grid(run, world, inputs)
-        photos = fetch_photos(run, world, observations)
-        shards = cut_shards(run, world, inputs, observations, photos)
-        points = sample_at_records(run, world, inputs, shards)
-        features = encode_photos(run, shards)
-        model = train_heads(run, world, inputs, shards, features, points, taxa)
-        predictions = predict_records(run, shards, features, points, model)
+        read = gather_model_inputs(run, records)
+        model = train_heads(run, world, read.table, read.cleaning)
+        predictions = predict_records(run, read.shards, read.features, read.points, model)
         land = predict_land_cells(run, world, covariates, model)
-        shard_moments = reduce_moments(run, shards, predictions)
+        shard_moments = reduce_moments(run, read.shards, predictions)
         moments = merge(run, shard_moments)
         estimates = estimate(run, moments)
         maps = lay_out_maps(run, inputs, estimates, land, model)
-        comparison = compare(run, world, inputs, maps, estimates, land, observations, taxa)
-        used = cite(run, world, maps, shards, predictions)
+        comparison = compare(run, world, inputs, maps, estimates, land, records.observations, records.taxa)
+        used = cite(run, world, maps, read.shards, predictions)
+        sheet = show_photos(run, read.shards, predictions, read.points, read.features, model)
+        page = show_model(run, model, read.cleaning)
         return release(
             run,
             {
                 "inputs": inputs,
-                "trait records": records,
-                "names": names,
-                "species traits": taxa,
-                "observations": observations,
-                "photos": photos,
+                "trait records": records.trait_records,
+                "names": records.names,
+                "species traits": records.taxa,
+                "observations": records.observations,
+                "photos": records.photos,
                 "covariates": covariates,
-                "shards": shards,
-                "point covariates": points,
-                "photo features": features,
+                "shards": read.shards,
+                "point covariates": read.points,
+                "photo features": read.features,
+                "training table": read.table,
+                "cleaning rounds": read.cleaning,
                 "model": model,
                 "predictions": predictions,
                 "land cells": land,
@@ -103,5 +93,7 @@ def refresh(
                 "maps": maps,
                 "comparison": comparison,
                 "records used": used,
+                "page of photos": sheet,
+                "model page": page,
             },
         )

@@ -9,12 +9,21 @@ import numpy as np
 
 from maps.figures_model import CoveragePanel, PitPanel
 from maps.report_inputs import ReportInputs
+from plant_traits.covariates.biomes import BIOMES
 
 COMPARED_WITH = {
     "held_out": "labels: a measurement, or for photos a draw from the distribution of the trait within the species",
     "truth": "the true values of the photographed plants, known in a virtual world; intervals are calibrated on labels",
 }
-OWN_KEYS = ("held_out", "truth", "within_species")
+OTHER_SPLITS = {"held_out": "splits", "truth": "truth_splits"}
+"""Where the training metrics hold scores of records that were held out otherwise than by region."""
+
+SPLIT_WORDS = {"regions": "other regions", "species": "other species", "photos": "other photos"}
+
+TABLE_LEVEL = 0.9
+"""Level of the intervals in the tables by biome and by what was held out."""
+
+OWN_KEYS = (*COMPARED_WITH, *OTHER_SPLITS.values(), "within_species")
 """Entries of the training metrics that this section shows, and the table of the rest does not."""
 
 _LINES = {"as_predicted": "as predicted", "scaled": "variance calibrated", "conformal": "conformal"}
@@ -25,7 +34,9 @@ def model_section(inputs: ReportInputs) -> list[dict[str, Any]]:
 
     Returns:
         key, compared_with, scores (rows of modalities × trait), levels, coverage (rows of trait × growth form) and the
-        modalities they are of: photos with their place where there are any.
+        modalities they are of: photos with their place where there are any. Where records have biomes also biomes (the
+        columns) and by_biome (rows of trait × growth form); where more than regions was held out also splits (rows of
+        trait × what was held out).
     """
     return [
         part for key, words in COMPARED_WITH.items() if (part := _part(inputs, key, words, inputs.training.get(key)))
@@ -75,6 +86,7 @@ def _part(inputs: ReportInputs, key: str, words: str, found: object) -> dict[str
     rows = [
         row for trait, score in shown.items() for row in _coverage_rows(inputs.trait_name(trait), score, len(levels))
     ]
+    biomes = _biomes(shown)
     return {
         "key": key,
         "compared_with": words,
@@ -82,6 +94,12 @@ def _part(inputs: ReportInputs, key: str, words: str, found: object) -> dict[str
         "scores": scores,
         "levels": levels,
         "coverage": rows,
+        "biomes": biomes,
+        "table_level": TABLE_LEVEL,
+        "by_biome": [
+            row for trait, score in shown.items() for row in _biome_rows(inputs.trait_name(trait), score, biomes)
+        ],
+        "splits": _split_rows(inputs, shown, modalities, inputs.training.get(OTHER_SPLITS[key])),
         "has_within": any(row["within"] is not None for row in scores),
     }
 
@@ -110,7 +128,6 @@ def _within(
 
 def _coverage_rows(name: str, score: Mapping[str, Any], levels: int) -> list[dict[str, Any]]:
     """Return the rows of one trait: all records, then each growth form; None where there are too few."""
-    groups: Sequence[tuple[str, Mapping[str, Any]]] = [("all", score), *score.get("by_growth_form", {}).items()]
     return [
         {
             "name": name,
@@ -120,5 +137,69 @@ def _coverage_rows(name: str, score: Mapping[str, Any], levels: int) -> list[dic
             "before": (found.get("coverage") or {}).get("as_predicted") or [None] * levels,
             "after": (found.get("coverage") or {}).get("conformal") or [None] * levels,
         }
-        for index, (group, found) in enumerate(groups)
+        for index, (group, found) in enumerate(_groups(score))
     ]
+
+
+def _biome_rows(name: str, score: Mapping[str, Any], biomes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of one trait, all records and then each growth form, with a cell for each biome."""
+    return [
+        {
+            "name": name,
+            "group": group,
+            "first": index == 0,
+            "cells": [_biome_cell(found.get("by_biome", {}).get(biome)) for biome in biomes],
+        }
+        for index, (group, found) in enumerate(_groups(score))
+        if found.get("by_biome")
+    ]
+
+
+def _biome_cell(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return n and the share held, None where there are too few records or no such interval."""
+    return {"n": (found or {}).get("n", 0), "share": _share_held(found or {})}
+
+
+def _share_held(score: Mapping[str, Any]) -> float | None:
+    """Return the share within the conformal interval of ``TABLE_LEVEL``, None where there is none."""
+    coverage = score.get("coverage") or {}
+    levels, held = coverage.get("level") or [], coverage.get("conformal")
+    return held[levels.index(TABLE_LEVEL)] if held and TABLE_LEVEL in levels else None
+
+
+def _split_rows(
+    inputs: ReportInputs, regions: Mapping[str, Any], modalities: str, others: object
+) -> list[dict[str, Any]]:
+    """Return the rows of each trait, one per kind of held-out record; none where only regions were held out."""
+    if not isinstance(others, Mapping):
+        return []
+    splits = {"regions": regions} | {
+        name: by_modalities.get(modalities, {})
+        for name, by_modalities in others.items()
+        if isinstance(by_modalities, Mapping)
+    }
+    if not any(found for name, found in splits.items() if name != "regions"):
+        return []
+    return [
+        {
+            "name": inputs.trait_name(trait),
+            "first": name == "regions",
+            "split": SPLIT_WORDS.get(name, name),
+            "score": found[trait],
+            "share": _share_held(found[trait]),
+        }
+        for trait in regions
+        for name, found in splits.items()
+        if trait in found
+    ]
+
+
+def _groups(score: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the scores of all records of a trait, then of each growth form."""
+    return [("all", score), *score.get("by_growth_form", {}).items()]
+
+
+def _biomes(shown: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the biomes that any trait was scored in, in their order, then those of no such name."""
+    found = {biome for score in shown.values() for _, group in _groups(score) for biome in group.get("by_biome", {})}
+    return [*(biome for biome in BIOMES if biome in found), *sorted(found - set(BIOMES))]

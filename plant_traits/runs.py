@@ -56,22 +56,22 @@ def previous_observations(workspace: Workspace, spec: RunSpec) -> Artifact | Non
     return found
 
 
-def point_release(workspace: Workspace, spec: RunSpec, release: Artifact) -> str:
-    """Make ``releases/<run name>`` show this release, in one step, and return its address.
+def point_at(workspace: Workspace, kind: str, name: str, made: Artifact) -> str:
+    """Make ``<kind>/<name>``, such as ``releases/<run name>``, show an output, in one step, and return its address.
 
-    A local workspace gets a symbolic link; every workspace gets ``releases/<run name>.json`` with the address.
+    A local workspace gets a symbolic link; every workspace gets ``<kind>/<name>.json`` with the address.
 
     Raises:
         WorkspaceError: something else has taken the link's place.
     """
-    address = workspace.address("steps", release.step, release.key)
-    pointer = {"release": address, "digest": release.digest}
-    workspace.write_bytes(json.dumps(pointer, indent=1).encode(), "releases", f"{spec.name}.json")
+    address = workspace.address("steps", made.step, made.key)
+    pointer = {"address": address, "digest": made.digest}
+    workspace.write_bytes(json.dumps(pointer, indent=1).encode(), kind, f"{name}.json")
     if not workspace.is_local:
         return address
-    link = Path(workspace.address("releases", spec.name))
+    link = Path(workspace.address(kind, name))
     if link.exists() and not link.is_symlink():
-        raise WorkspaceError(f"{link} should be a link to a release, but something else lies there; move it away")
+        raise WorkspaceError(f"{link} should be a link to an output, but something else lies there; move it away")
     aside = link.with_name(f"{link.name}.{uuid.uuid4().hex[:8]}.tmp")
     aside.symlink_to(os.path.relpath(address, link.parent), target_is_directory=True)
     aside.replace(link)

@@ -69,6 +69,8 @@ SPECIES_TRAIT = _schema(  # the distribution of a trait within a taxon, working 
     q95="float64",
 )
 
+SPECIES_RECORD = _schema(taxon="string", trait="string", value="float64")  # a single value of a species, working space
+
 PHOTO = _schema(photo_id="string", image="binary", status="string", sha256="string")  # status: ok, or why not
 
 PREDICTION = _schema(

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from threadpoolctl import threadpool_limits
 from plant_traits.errors import WorkspaceError
 from plant_traits.workspace import Workspace
 
+logger = logging.getLogger(__name__)
+
+_READERS = 16  # manifests read at a time; an object store answers each after some ten milliseconds
 _CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 Summary = dict[str, Any]
@@ -88,10 +93,28 @@ class StepStore:
         content = self.workspace.read_bytes("steps", step, f"{key}.json")
         if content is None:
             return None
-        manifest = json.loads(content)
-        files = {path: FileRecord(**record) for path, record in manifest["files"].items()}
-        artifact = Artifact(step, key, manifest["digest"], files, manifest["summary"], reused=True)
+        artifact = _read_manifest(step, key, content)
         return artifact if self._is_whole(artifact) else None
+
+    def committed(self, step: str) -> Iterator[Artifact]:
+        """Yield every committed output of a step, of any key, in the order of the keys.
+
+        Only manifests are read: whether an output's files are still there and whole is for the reader to see. A
+        manifest that is damaged is passed over with a warning, one that goes while the listing is read without.
+        """
+        names = (address.rpartition("/")[2] for address in self.workspace.list("steps", step))
+        keys = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+        with ThreadPoolExecutor(_READERS) as readers:
+            for start in range(0, len(keys), 64 * _READERS):
+                some = keys[start : start + 64 * _READERS]
+                contents = readers.map(lambda key: self.workspace.read_bytes("steps", step, f"{key}.json"), some)
+                for key, content in zip(some, contents, strict=True):
+                    if content is None:
+                        continue
+                    try:
+                        yield _read_manifest(step, key, content)
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        logger.warning("manifest %s of step %s cannot be read: %r", key, step, error)
 
     def run(
         self,
@@ -224,6 +247,12 @@ class StepStore:
             return all(filesystem.size(f"{address}/{path}") == record.size for path, record in artifact.files.items())
         except FileNotFoundError:
             return False
+
+
+def _read_manifest(step: str, key: str, content: bytes) -> Artifact:
+    manifest = json.loads(content)
+    files = {path: FileRecord(**record) for path, record in manifest["files"].items()}
+    return Artifact(step, key, manifest["digest"], files, manifest["summary"], reused=True)
 
 
 def _fingerprint(folder: Path) -> tuple[str, dict[str, FileRecord]]:

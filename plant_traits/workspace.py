@@ -17,6 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from plant_traits.errors import WorkspaceError
 
+RESUME = "resume"
+KEPT_IN_SCRATCH = ("fetched", RESUME)
+"""Folders of scratch that outlive a run: copies of a remote workspace, and what a killed training resumes from."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -93,7 +97,7 @@ class Workspace:
                     f"workspace {self.root} is in use by another run; wait for it, or choose another with --workspace"
                 ) from error
             for leftover in self.scratch.iterdir():
-                if leftover.is_dir() and leftover.name != "fetched":
+                if leftover.is_dir() and leftover.name not in KEPT_IN_SCRATCH:
                     shutil.rmtree(leftover, ignore_errors=True)
             yield
 

@@ -14,11 +14,12 @@ from prefect.context import TaskRunContext
 from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
 from maps.stages.citation import asked_for, count_records, lasting_facts
 from maps.stages.comparison import compare_maps
+from maps.stages.contact_sheet import SheetFolders, write_photos_page
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
 from plant_traits.code_version import code_version
 from plant_traits.inference.cluster import ShardJob
-from plant_traits.runs import point_release, record_run
+from plant_traits.runs import point_at, record_run
 from plant_traits.stages.acquisition import manifests
 from plant_traits.steps import Artifact
 from tasks.context import RunContext
@@ -147,6 +148,30 @@ def cite(run: RunContext, world: Artifact | None, maps: Artifact, shards: Artifa
     )
 
 
+@task(name="show photos", cache_policy=NO_CACHE)
+def show_photos(
+    run: RunContext, shards: Artifact, predictions: Artifact, points: Artifact, features: Artifact, model: Artifact
+) -> Artifact:
+    """Lay out photos with what was predicted from each."""
+    parts = [run.store.members(x) for x in (shards, predictions, points, features)]
+    folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
+    title = f"{run.spec.profile.title}: photos"
+    simulated = run.spec.profile.inputs.world is not None
+    return run.step(
+        "page of photos",
+        "photos-page",
+        partial(write_photos_page, shards=folders, model=run.store.fetch(model), title=title, simulated=simulated),
+        parameters={"title": title, "simulated": simulated},
+        inputs={
+            "shards": shards.digest,
+            "predictions": predictions.digest,
+            "points": points.digest,
+            "features": features.digest,
+            "model": model.digest,
+        },
+    )
+
+
 @task(name="release", cache_policy=NO_CACHE)
 def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
     """Gather maps, scores, report and checksums, point the release at them and return its address."""
@@ -163,6 +188,8 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
             maps=run.store.fetch(stages["maps"]),
             comparison=run.store.fetch(stages["comparison"]),
             citation=run.store.fetch(stages["records used"]),
+            photos=run.store.fetch(stages["page of photos"]),
+            model=run.store.fetch(stages["model page"]),
             stages=outputs,
             training=stages["model"].summary["metrics"],
             code=code,
@@ -176,7 +203,7 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
         inputs={name: artifact.digest for name, artifact in stages.items()},
     )
     record_run(run.workspace, run.spec, {**stages, "release": made})
-    address = point_release(run.workspace, run.spec, made)
+    address = point_at(run.workspace, "releases", run.spec.name, made)
     if TaskRunContext.get() is not None:
         summary = (run.store.fetch(made) / SUMMARY).read_text(encoding="utf-8")
         create_markdown_artifact(key="refresh-summary", markdown=summary, description=run.spec.name)

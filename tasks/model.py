@@ -1,10 +1,8 @@
-"""Tasks: covariates, photo features, the trained heads and their predictions."""
+"""Tasks: covariates, photo features, and predictions from both."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,11 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from plant_traits.code_version import code_version
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.inference.cluster import ShardJob
+from plant_traits.inference.known_features import with_earlier_features
 from plant_traits.model.encoders import load_encoder
 from plant_traits.stages import photos, places
 from plant_traits.stages.covariates import describe_layers, grid_covariates, layer_folders
 from plant_traits.stages.prediction import predict_land, predict_shard
-from plant_traits.stages.training import ShardFolders, train_model
 from plant_traits.steps import Artifact
 from tasks.context import RunContext
 from tasks.sources import read_inputs
@@ -27,7 +25,7 @@ BATCH = 4096
 @task(name="grid covariates", cache_policy=NO_CACHE)
 def bring_to_grid(run: RunContext, world: Artifact | None, inputs: Artifact) -> Artifact:
     """Bring climate and soil to the grid by area-weighted mean."""
-    rasters = _rasters(run, world)
+    rasters = rasters_of(run, world)
     return run.step(
         "covariates on the grid",
         "covariates",
@@ -44,7 +42,7 @@ def bring_to_grid(run: RunContext, world: Artifact | None, inputs: Artifact) -> 
 @task(name="sample covariates", cache_policy=NO_CACHE)
 def sample_at_records(run: RunContext, world: Artifact | None, inputs: Artifact, shards: Artifact) -> Artifact:
     """Read climate and soil, and what a location encoder says, at every record, a shard at a time."""
-    rasters = _rasters(run, world)
+    rasters = rasters_of(run, world)
     settings = run.spec.profile.model
     parameters = {
         "rasters": describe_layers(rasters),
@@ -71,7 +69,7 @@ def sample_at_records(run: RunContext, world: Artifact | None, inputs: Artifact,
 
 @task(name="encode photos", cache_policy=NO_CACHE)
 def encode_photos(run: RunContext, shards: Artifact) -> Artifact:
-    """Turn photos into features with the frozen encoder, a shard at a time."""
+    """Turn photos into features with the frozen encoder, a shard at a time; none that an earlier run encoded."""
     settings = run.spec.profile.model
     encoder = load_encoder(settings.encoder, settings.encoder_location)
     jobs = {
@@ -89,55 +87,8 @@ def encode_photos(run: RunContext, shards: Artifact) -> Artifact:
         )
         for name, shard in run.store.members(shards).items()
     }
-    return run.jobs("photo features", "features", jobs, accelerated=True)
-
-
-@task(name="train heads", cache_policy=NO_CACHE)
-def train_heads(
-    run: RunContext,
-    world: Artifact | None,
-    inputs: Artifact,
-    shards: Artifact,
-    features: Artifact,
-    points: Artifact,
-    taxa: Artifact,
-) -> Artifact:
-    """Train the heads on features, covariates and labels."""
-    rasters, truth = _rasters(run, world), _true_values(run, world)
-    settings = run.spec.profile.model
-    identity = load_encoder(settings.encoder, settings.encoder_location).identity
-    parts = [run.store.members(x) for x in (shards, features, points)]
-    folders = [ShardFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
-    return run.step(
-        "trained heads",
-        "model",
-        partial(
-            train_model,
-            shards=folders,
-            taxa=run.store.fetch(taxa),
-            rasters=rasters,
-            traits=run.spec.traits,
-            settings=settings,
-            encoder_identity=identity,
-            device=run.device,
-            truth=truth,
-        ),
-        parameters={
-            "settings": settings.model_dump(mode="json"),
-            "device": run.device,
-            "traits": run.spec.trait_parameters,
-            "layers": describe_layers(rasters),
-        },
-        inputs={
-            "shards": shards.digest,
-            "features": features.digest,
-            "points": points.digest,
-            "taxa": taxa.digest,
-            "rasters": read_inputs(run, inputs).digest("rasters"),
-            **_file_digests(truth=truth, network_start=settings.network_start),
-        },
-        with_progress=True,
-    )
+    told = with_earlier_features(run.store, jobs, encoder.identity)
+    return run.jobs("photo features", "features", told, accelerated=True)
 
 
 @task(name="predict records", cache_policy=NO_CACHE)
@@ -162,7 +113,7 @@ def predict_records(
 @task(name="predict land", cache_policy=NO_CACHE)
 def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Artifact, model: Artifact) -> Artifact:
     """Predict every land cell from its climate and soil."""
-    rasters = _rasters(run, world)
+    rasters = rasters_of(run, world)
     return run.step(
         "predictions for land cells",
         "land",
@@ -179,17 +130,7 @@ def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Arti
     )
 
 
-def _true_values(run: RunContext, world: Artifact | None) -> Path | None:
-    """Return the table of photographed plants' true values, which virtual worlds alone have."""
-    truth = run.spec.inputs.truth
-    path = None if truth is None else run.data_root(world) / truth.path / "records.parquet"
-    return path if path is not None and path.is_file() else None
-
-
-def _rasters(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:
+def rasters_of(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:
+    """Return the run's raster sources and where their files lie."""
     placed = run.spec.profile.model_copy(update={"inputs": run.spec.inputs})
     return layer_folders(placed, run.spec.catalog, run.data_root(world))
-
-
-def _file_digests(**paths: Path | str | None) -> dict[str, str]:
-    return {name: hashlib.sha256(Path(x).read_bytes()).hexdigest() for name, x in paths.items() if x is not None}

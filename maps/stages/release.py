@@ -15,6 +15,7 @@ from maps.markdown_summary import summary_markdown
 from maps.report import write_report
 from maps.report_inputs import ReportInputs, StageRecord
 from maps.stages.comparison import GEOSPATIAL, PUBLISHED, SPECIES_MEANS, photo_map, read_compared
+from maps.stages.contact_sheet import PHOTOS_PAGE
 from maps.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
@@ -42,13 +43,16 @@ def write_release(
     maps: Path,
     comparison: Path,
     citation: Path,
+    photos: Path,
+    model: Path,
     stages: Sequence[StageOutput],
     training: Mapping[str, object],
     code: str,
 ) -> Summary:
     """Gather a run's results in one folder.
 
-    Writes ``report.html``, ``summary.md``, ``maps.zarr``, ``geotiff/``, tables and ``SHA256SUMS``.
+    Writes ``report.html``, ``photos.html``, ``summary.md``, ``maps.zarr``, ``geotiff/``, ``model/``, tables and
+    ``SHA256SUMS``.
 
     Args:
         destination: an empty folder.
@@ -57,6 +61,8 @@ def write_release(
         maps: output of ``build_maps``.
         comparison: output of ``compare_maps``.
         citation: output of ``count_records``.
+        photos: output of ``write_photos_page``.
+        model: output of ``write_model_page``.
         stages: the finished stages, in order.
         training: held-out metrics of the model.
         code: code version of the run, for the report.
@@ -67,6 +73,8 @@ def write_release(
     shutil.copytree(maps / "maps.zarr", destination / "maps.zarr")
     shutil.copytree(maps / "geotiff", destination / "geotiff")
     shutil.copytree(citation, destination / "citation")
+    shutil.copytree(model, destination / "model")
+    shutil.copyfile(photos / PHOTOS_PAGE, destination / PHOTOS_PAGE)
     scores = read_table(comparison / "scores.parquet", SCORE)
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")
@@ -96,6 +104,8 @@ def write_release(
             "GeoTIFFs": "geotiff/",
             "scores": "scores.csv",
             "records and their citation": "citation/",
+            "photos and what was predicted from them": PHOTOS_PAGE,
+            "model, its card and learning curves": "model/",
             "checksums": "SHA256SUMS",
         },
         simulated=spec.profile.inputs.world is not None,

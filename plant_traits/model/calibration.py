@@ -1,15 +1,16 @@
 """Variance factors and split-conformal quantiles by modalities, group and trait, fitted on held-out records.
 
-A group is a path: ``all``, a growth form (``tree``) or a growth form within a biome (``tree/boreal``). What a group is
-too small to tell, it takes from its parent. The quantiles are those of |y - μ| / σ with the calibrated σ, so that
-μ ± qσ holds a fresh record's value with the stated probability, as far as fresh records resemble the held-out ones:
-nothing is promised for species or regions unlike them.
+A group is a path: ``all``, a growth form (``tree``), a growth form within a biome (``tree/arid``), or all growth forms
+of a biome (``all/arid``), by which land cells and plants of unknown growth form are calibrated. What a group is too
+small to tell, it takes from its parent, the path without its last part. The quantiles are those of |y - μ| / σ with the
+calibrated σ, so that μ ± qσ holds a fresh record's value with the stated probability, as far as fresh records resemble
+the held-out ones: nothing is promised for species or regions unlike them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -26,7 +27,7 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Probabilities that intervals are calibrated for."""
 
 EVERYTHING = "all"
-"""The group of all records, parent of every growth form."""
+"""The group of all records, parent of every growth form and, by ``all/<biome>``, of every biome."""
 
 MINIMUM_RECORDS = 10
 """With fewer held-out observations of a trait its variance factor stays 1 and no score is given."""
@@ -106,18 +107,15 @@ class Calibration:
 
 
 def group_names(growth_form: Sequence[str | None], biome: Sequence[str | None] | None = None) -> list[str]:
-    """Return each record's group: its growth form, within its biome where that is known too, else ``all``.
+    """Return each record's group: its growth form, or ``all`` where unknown, within its biome where that is known.
 
     Args:
         growth_form: (n,) None or NaN where unknown.
-        biome: (n,) of the same records.
+        biome: (n,) of the same records, likewise.
     """
-    forms = [form if isinstance(form, str) and form else None for form in growth_form]
+    forms = [form if isinstance(form, str) and form else EVERYTHING for form in growth_form]
     places = [None] * len(forms) if biome is None else [x if isinstance(x, str) and x else None for x in biome]
-    return [
-        EVERYTHING if form is None else form if place is None else f"{form}/{place}"
-        for form, place in zip(forms, places, strict=True)
-    ]
+    return [form if place is None else f"{form}/{place}" for form, place in zip(forms, places, strict=True)]
 
 
 def smallest_group(level: float) -> int:
@@ -185,12 +183,9 @@ def fit_calibration(
             f"calibration: expected finite predictions, labels and positive variances of held-out records, found "
             f"{int(broken.sum())} others, of {names}; look for infinite inputs, or train with a lower learning rate"
         )
-    ordered = _with_ancestors(groups)
-    members = {group: np.zeros(len(groups), dtype=bool) for group in ordered}
-    for group in set(groups):
-        belongs = np.array([x == group for x in groups], dtype=bool)
-        for ancestor in _ancestry(group):
-            members[ancestor] |= belongs
+    codes, distinct = pd.factorize(np.asarray(groups, dtype=object))
+    ordered = _all_groups(distinct)
+    members = {group: np.array([group in _holding(x) for x in distinct], dtype=bool)[codes] for group in ordered}
     squared = np.where(usable, (observed[None] - mean) ** 2 / np.where(usable, variance, 1.0), np.nan)
     shape = (len(mean), len(ordered), len(traits))
     n, factor = np.zeros(shape, dtype=np.int64), np.ones(shape)
@@ -217,13 +212,17 @@ def fit_calibration(
 
 def _ancestry(group: str) -> tuple[str, ...]:
     """Return a group, its parent and so on up to ``all``."""
-    if group == EVERYTHING:
-        return (EVERYTHING,)
     parts = group.split("/")
-    return (*("/".join(parts[:depth]) for depth in range(len(parts), 0, -1)), EVERYTHING)
+    path = ("/".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    return (*(step for step in path if step != EVERYTHING), EVERYTHING)
 
 
-def _with_ancestors(groups: Sequence[str]) -> tuple[str, ...]:
-    """Return all groups with their ancestors, parents before children."""
-    found = {ancestor for group in set(groups) for ancestor in _ancestry(group)} - {EVERYTHING}
+def _holding(group: str) -> tuple[str, ...]:
+    """Return every group that a record of this group counts in: its ancestors, and all growth forms of its biome."""
+    return (*_ancestry(group), "/".join([EVERYTHING, *group.split("/")[1:]]))
+
+
+def _all_groups(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the groups that records of these groups count in, parents before children."""
+    found = {holding for name in names for holding in _holding(name)} - {EVERYTHING}
     return (EVERYTHING, *sorted(found, key=lambda group: (group.count("/"), group)))

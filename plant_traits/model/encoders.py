@@ -49,7 +49,9 @@ class TorchEncoder:
 
     Attributes:
         network: maps (n, 3, crop, crop) float32 to (n, dimension).
-        batch: photos per forward pass; small passes stay in a processor's cache and are the faster for it.
+        batch: photos per forward pass; small passes stay in a processor's cache and are the faster for it. Every pass
+            has this size, filled up with grey: libraries choose their order of summation by it, so a photo's features
+            would otherwise differ in the last bits with the number of photos it happens to be encoded with.
         device: where the network lies, ``cpu`` or ``cuda``.
         precision: arithmetic of the forward pass.
     """
@@ -65,11 +67,15 @@ class TorchEncoder:
     precision: Precision
 
     def encode(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
-        """Return the features of RGB images, (n, dimension) float32; which photos share a call does not matter."""
+        """Return the features of RGB images, (n, dimension) float32, the same bits whichever photos share a call."""
         features = np.empty((len(images), self.dimension), dtype=np.float32)
+        crop = self.preprocessing[0].crop
         for start in range(0, len(images), self.batch):
-            pixels = np.stack([self.preprocessing[0].apply(image) for image in images[start : start + self.batch]])
-            features[start : start + self.batch] = self._forward(torch.from_numpy(pixels)).cpu().numpy()
+            some = images[start : start + self.batch]
+            pixels = np.zeros((self.batch, 3, crop, crop), dtype=np.float32)
+            for place, image in enumerate(some):
+                pixels[place] = self.preprocessing[0].apply(image)
+            features[start : start + len(some)] = self._forward(torch.from_numpy(pixels)).cpu().numpy()[: len(some)]
         return features
 
     def _forward(self, pixels: Tensor) -> Tensor:
@@ -177,16 +183,15 @@ def _load(name: str, location: str | None, device: str, precision: Precision, lo
     if name == "efficientnet-lite0":
         loaded = load_efficientnet_lite0()
         identity = _identity(loaded, EFFICIENTNET_LITE, precision)
-        network, dimension, batch = folded(loaded), DIMENSION, 8
+        network, dimension = folded(loaded), DIMENSION
         preprocessing, licence = EFFICIENTNET_LITE, "Apache-2.0"
     else:
         vit = _vision_transformer(name, location, local_files_only)
         identity = _identity(vit, IMAGENET, precision)
-        network, dimension, batch, licence = vit, vit.dimension, 16, vit.licence
+        network, dimension, licence = vit, vit.dimension, vit.licence
         preprocessing = IMAGENET
     network = network.eval().requires_grad_(False).to(device)
-    if device == "cuda":
-        batch = 256
+    batch = 32 if device == "cuda" else 8
     return TorchEncoder(name, dimension, identity, licence, (preprocessing,), network, batch, device, precision)
 
 

@@ -40,10 +40,23 @@ def masked_nll(target: Tensor, location: Tensor, log_scale: Tensor, laplace: Ten
     Returns:
         The scalar mean over observed entries; zero where nothing is observed.
     """
+    total, observed = masked_nll_total(target, location, log_scale, laplace)
+    return total / observed.clamp(min=1)
+
+
+def masked_nll_total(target: Tensor, location: Tensor, log_scale: Tensor, laplace: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the negative log-likelihood over the observed entries, and how many they are, both scalars.
+
+    Args:
+        target: as in ``masked_nll``, and likewise the others.
+        location: (n, traits).
+        log_scale: (n, traits).
+        laplace: (traits,).
+    """
     observed = ~torch.isnan(target)
     safe = torch.where(observed, target, location.detach())
     each = torch.where(laplace, laplace_nll(safe, location, log_scale), gaussian_nll(safe, location, log_scale))
-    return torch.where(observed, each, torch.zeros_like(each)).sum() / observed.sum().clamp(min=1)
+    return torch.where(observed, each, torch.zeros_like(each)).sum(), observed.sum()
 
 
 def variance_from_log_scale(log_scale: Tensor, laplace: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from plant_traits.errors import ModelError
 from plant_traits.model.losses import variance_from_log_scale
+from plant_traits.model.precision import Precision, apply_network, resolve_precision
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
@@ -44,6 +45,7 @@ def predict(
     groups: Sequence[str] | None = None,
     batch_size: int = 4096,
     device: str = "cpu",
+    precision: Precision = "auto",
 ) -> Prediction:
     """Predict from whichever modalities each input has.
 
@@ -58,6 +60,7 @@ def predict(
             calibrated alike, as are those of a group that the calibration does not know.
         batch_size: rows per forward pass; it does not change the result beyond float rounding.
         device: ``cpu`` or ``cuda``.
+        precision: of the networks' matrix products; ``auto`` is bfloat16 on a GPU and float32 on a processor.
 
     Raises:
         ModelError: the shapes do not fit the model.
@@ -83,8 +86,9 @@ def predict(
     else:
         has_image = np.asarray(~np.isnan(image_features).any(axis=1))
     has_place = ~np.isnan(covariates).all(axis=1) if config.covariates else np.zeros(n, dtype=bool)
+    dtype = resolve_precision(precision, device)
     outputs = [
-        _forward(model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device)
+        _forward(model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device, dtype)
         for rows in (slice(start, start + batch_size) for start in range(0, n, batch_size))
     ]
     shape = (n, len(model.traits))
@@ -145,6 +149,7 @@ def _forward(
     has_image: npt.NDArray[np.bool_],
     has_place: npt.NDArray[np.bool_],
     device: str,
+    precision: torch.dtype,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     image = torch.from_numpy(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0)).to(device)
     place = torch.from_numpy(model.covariate_standardisation.apply(covariates)).to(device)
@@ -153,7 +158,7 @@ def _forward(
     means, variances = [], []
     with torch.inference_mode():
         for network in model.networks:
-            location, log_scale = network.to(device)(image, place, seen, located)
+            location, log_scale = apply_network(network.to(device), (image, place, seen, located), precision)
             means.append(location.double().cpu().numpy())
             variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
     scale2 = model.target_scale**2

@@ -1,8 +1,7 @@
-"""Which records a training run holds out, and how often it draws each of the others."""
+"""How often a training run draws each record."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,32 +13,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 PLACE_DEGREES = 0.25
 """Records within one such cell count as one place."""
-
-
-def held_out_rows(
-    latitude: FloatArray, longitude: FloatArray, *, block_degrees: float, share: float, seed: int
-) -> BoolArray:
-    """Choose whole spatial blocks for validation, each by a hash of its own position.
-
-    A block's fate depends on its position and the seed alone, so new records never move old ones across the divide.
-    Records without coordinates are never held out.
-
-    Args:
-        latitude: (n,) degrees north, NaN where unknown.
-        longitude: (n,) degrees east.
-        block_degrees: side of the blocks.
-        share: expected share of the blocks held out.
-        seed: of the training run.
-
-    Returns:
-        (n,) whether a row is held out.
-    """
-    known = ~(np.isnan(latitude) | np.isnan(longitude))
-    block, inverse = np.unique(_cells(latitude, longitude, block_degrees)[known], axis=0, return_inverse=True)
-    chosen = np.array([_unit_hash(f"{seed} {row} {column}") < share for row, column in block], dtype=bool)
-    held = np.zeros(len(latitude), dtype=bool)
-    held[known] = chosen[inverse.reshape(-1)] if len(block) else False
-    return held
 
 
 def sampling_weights(
@@ -69,7 +42,3 @@ def sampling_weights(
 def _cells(latitude: FloatArray, longitude: FloatArray, degrees: float) -> npt.NDArray[np.int64]:
     points = np.nan_to_num(np.stack([latitude, longitude], axis=1), nan=0.0)
     return np.floor(points / degrees).astype(np.int64)
-
-
-def _unit_hash(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

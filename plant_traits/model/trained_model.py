@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.calibration import Calibration
-from plant_traits.model.held_out import HeldOut
 from plant_traits.model.network import NetworkConfig
 from plant_traits.model.network_presets import Network
 from plant_traits.model.standardisation import Standardisation
@@ -39,7 +38,6 @@ class TrainedModel:
             of ``MODALITIES``, growth form and trait.
         metrics: held-out scores, plain numbers and strings only.
         settings: how it was trained.
-        held_out: the predictions that calibrated and scored it; None for a model that was loaded.
     """
 
     traits: tuple[Trait, ...]
@@ -54,7 +52,6 @@ class TrainedModel:
     calibration: Calibration
     metrics: dict[str, Any]
     settings: ModelSettings
-    held_out: HeldOut | None = field(default=None, repr=False, compare=False)
 
     @property
     def model_id(self) -> str:

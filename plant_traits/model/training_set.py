@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 from data_catalog import Trait
 from plant_traits.errors import ModelError
-from plant_traits.model.labels import draw_labels
+from plant_traits.model.labels import LabelRecords, check_labels, draw_labels
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -32,6 +33,11 @@ class TrainingSet:
         label_low: (n, t) lower bound of the species' values.
         label_high: (n, t) upper bound.
         growth_form: (n,) ``tree``, ``shrub``, ``herb`` or None.
+        species: (n,) the name each record's labels were looked up by, or None.
+        occasion: (n,) from ``splits.occasions``: records of one occasion are never divided.
+        biome: (n,) from ``covariates.biomes``, or None where unknown.
+        label_shift: (n, t) what a record's place adds to its label, see ``plant_traits.model.place_response``, or None.
+        label_records: the values that labels are drawn from instead of the bounds, where the settings ask for it.
     """
 
     image_features: npt.NDArray[np.float32] | None
@@ -45,15 +51,26 @@ class TrainingSet:
     label_low: FloatArray
     label_high: FloatArray
     growth_form: Sequence[str | None]
+    species: Sequence[str | None]
+    occasion: npt.NDArray[np.int64]
+    biome: Sequence[str | None]
+    label_shift: FloatArray | None = None
+    label_records: LabelRecords | None = None
 
     def labels(self, seed: int, epoch: int) -> FloatArray:
         """Return the labels of an epoch, (n, t)."""
         bounds = (self.label_median, self.label_sd, self.label_low, self.label_high)
-        return draw_labels(*bounds, self.measured, seed=seed, epoch=epoch)
+        drawn = draw_labels(*bounds, self.measured, seed=seed, epoch=epoch, records=self.label_records)
+        return self._shifted(drawn)
 
     def centres(self) -> FloatArray:
-        """Return the measurement, else the species median, (n, t)."""
-        return np.where(np.isnan(self.measured), self.label_median, self.measured)
+        """Return the measurement, else the species median, moved by what the place adds, (n, t)."""
+        return self._shifted(np.where(np.isnan(self.measured), self.label_median, self.measured))
+
+    def _shifted(self, labels: FloatArray) -> FloatArray:
+        if self.label_shift is None:
+            return labels
+        return np.where(np.isnan(self.measured), labels + self.label_shift, labels)
 
     def rows(self, chosen: BoolArray) -> TrainingSet:
         """Return the chosen records."""
@@ -66,12 +83,27 @@ class TrainingSet:
             "label_sd",
             "label_low",
             "label_high",
+            "occasion",
         )
         return replace(
             self,
             image_features=None if self.image_features is None else self.image_features[chosen],
-            growth_form=[form for form, keep in zip(self.growth_form, chosen, strict=True) if keep],
+            label_shift=None if self.label_shift is None else self.label_shift[chosen],
+            label_records=None if self.label_records is None else self.label_records.rows(chosen),
+            growth_form=list(compress(self.growth_form, chosen)),
+            species=list(compress(self.species, chosen)),
+            biome=list(compress(self.biome, chosen)),
             **{name: getattr(self, name)[chosen] for name in arrays},
+        )
+
+    def columns(self, traits: Sequence[int]) -> TrainingSet:
+        """Return the same records with the labels of some traits, by position."""
+        arrays = ("measured", "label_median", "label_sd", "label_low", "label_high")
+        return replace(
+            self,
+            label_shift=None if self.label_shift is None else self.label_shift[:, list(traits)],
+            label_records=None if self.label_records is None else self.label_records.columns(traits),
+            **{name: getattr(self, name)[:, list(traits)] for name in arrays},
         )
 
     def features(self) -> npt.NDArray[np.float32]:
@@ -100,6 +132,7 @@ class TrainingSet:
         n, t = len(self.latitude), len(traits)
         expected: dict[str, tuple[int, ...]] = {
             "longitude": (n,),
+            "occasion": (n,),
             "covariates": (n, len(self.covariate_names)),
             **dict.fromkeys(("measured", "label_median", "label_sd", "label_low", "label_high"), (n, t)),
         }
@@ -109,8 +142,23 @@ class TrainingSet:
                 raise ModelError(
                     f"training set: expected {name} of shape {shape}, found {found}; align the arrays by row"
                 )
-        if len(self.features()) != n or len(self.growth_form) != n:
-            raise ModelError(
-                f"training set: expected {n} rows of image_features and growth_form, found "
-                f"{len(self.features())} and {len(self.growth_form)}; align the arrays by row"
-            )
+        lengths = {name: len(getattr(self, name)) for name in ("growth_form", "species", "biome")}
+        lengths["image_features"] = len(self.features())
+        if set(lengths.values()) != {n}:
+            raise ModelError(f"training set: expected {n} rows, found {lengths}; align the arrays by row")
+        check_labels(
+            [trait.id for trait in traits],
+            measured=self.measured,
+            median=self.label_median,
+            sd=self.label_sd,
+            low=self.label_low,
+            high=self.label_high,
+            records=self.label_records,
+        )
+        for name, values in (("covariates", self.covariates), ("image_features", self.features())):
+            endless = int(np.isinf(values).sum())
+            if endless:
+                raise ModelError(
+                    f"training set: expected finite {name}, or NaN where missing, found {endless} infinite values; "
+                    "check the rasters and the encoder"
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,7 +76,7 @@ def hold_out(
     return HeldOut(
         rows=rows,
         block=block.reshape(-1).astype(np.int64),
-        groups=tuple(group_names(testing.growth_form)),
+        groups=tuple(group_names(testing.growth_form, testing.biome)),
         present=np.stack([part.modalities == name for part, name in zip(parts, MODALITIES, strict=True)]),
         mean=np.stack([part.mean.astype(float) for part in parts]),
         variance=np.stack([part.variance_aleatoric.astype(float) + part.variance_epistemic for part in parts]),
@@ -126,6 +126,26 @@ def cross_calibrate(held: HeldOut, traits: Sequence[Trait]) -> CrossCalibration:
     return CrossCalibration(factor, quantile)
 
 
+def calibrations(
+    held: Mapping[str, HeldOut], calibration: Calibration, traits: Sequence[Trait]
+) -> dict[str, CrossCalibration]:
+    """Give the records of each split a calibration that has not seen them.
+
+    Args:
+        held: of each scored split; the ``regions`` are what the calibration was fitted on.
+        calibration: of the model, which the other splits had no part in.
+        traits: in the order of the columns.
+    """
+    found = {}
+    for name, part in held.items():
+        if name == "regions":
+            found[name] = cross_calibrate(part, traits)
+        else:
+            at = calibration.rows(part.groups)
+            found[name] = CrossCalibration(calibration.variance_factor[:, at], calibration.quantile[:, at])
+    return found
+
+
 def evaluate(
     held: HeldOut, crossed: CrossCalibration, traits: Sequence[Trait], species: Sequence[str | None] | None = None
 ) -> dict[str, dict[str, dict[str, Any]]]:
@@ -136,7 +156,7 @@ def evaluate(
 
     Args:
         held: the predictions and what they are compared with.
-        crossed: of the same records, from ``cross_calibrate``.
+        crossed: of the same records, from ``cross_calibrate`` or ``calibrations``.
         traits: in the order of the columns.
         species: (n,) of the records, where ``held.centre`` are values of single plants: adds within_species.
 
@@ -146,15 +166,18 @@ def evaluate(
         below ``MINIMUM_RECORDS``). Traits with fewer records are left out.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
-    forms = np.array([group.split("/")[0] for group in held.groups], dtype=object)
+    parts = [group.partition("/") for group in held.groups]
+    forms, biomes = (np.array([part[at] for part in parts], dtype=object) for at in (0, 2))
     for kind, modalities in enumerate(MODALITIES):
         for column, trait in enumerate(traits):
             known = held.present[kind] & ~np.isnan(held.centre[:, column]) & ~np.isnan(held.drawn[:, column])
             if known.sum() < MINIMUM_RECORDS:
                 continue
             found = _score(held, crossed, kind, column, known)
+            found["by_biome"] = _by_biome(held, crossed, kind, column, known, biomes)
             found["by_growth_form"] = {
                 "unknown" if form == EVERYTHING else form: _score(held, crossed, kind, column, known & (forms == form))
+                | {"by_biome": _by_biome(held, crossed, kind, column, known & (forms == form), biomes)}
                 for form in sorted(set(forms[known]))
             }
             if species is not None:
@@ -209,6 +232,26 @@ def _score(
             "calibrated": pit_counts(drawn, mean, calibrated) if known else None,
         },
     }
+
+
+def _by_biome(
+    held: HeldOut,
+    crossed: CrossCalibration,
+    kind: int,
+    column: int,
+    chosen: npt.NDArray[np.bool_],
+    biomes: npt.NDArray[np.object_],
+) -> dict[str, dict[str, Any]]:
+    """Return n, and the coverage of conformal intervals where there are enough, in each biome of the chosen records."""
+    if set(biomes[chosen]) <= {""}:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for name in sorted(set(biomes[chosen])):
+        score = _score(held, crossed, kind, column, chosen & (biomes == name))
+        found[name or "unknown"] = {"n": score["n"]}
+        if "coverage" in score:
+            found[name or "unknown"]["coverage"] = {key: score["coverage"][key] for key in ("level", "conformal")}
+    return found
 
 
 def _folds(block: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -13,39 +13,44 @@ import pyarrow as pa
 
 from data_catalog import Trait
 from plant_traits.errors import TableError
-from plant_traits.model.trained_model import TrainedModel
-from plant_traits.model.validation import cross_calibrate, evaluate, within_species
+from plant_traits.model.training import Training
+from plant_traits.model.validation import calibrations, evaluate, within_species
 
 
-def score_plants(model: TrainedModel, records: pd.DataFrame, truth: Path | None) -> dict[str, Any]:
+def score_plants(trained: Training, records: pd.DataFrame, truth: Path | None) -> dict[str, Any]:
     """Score a freshly trained model's held-out predictions against single plants.
 
     The calibration is that of the labels, so the coverage of true values is a finding and not a fit.
 
     Args:
-        model: as ``train`` returned it; one without held-out predictions has no scores.
+        trained: as ``train`` returned it.
         records: ``species`` and ``photo_id`` of all training rows, in their order.
         truth: the true values of photographed plants, known in a virtual world alone: a Parquet table of
             ``photo_id``, ``true_species`` and ``true_<trait>`` in working space.
 
     Returns:
-        within_species, of measured plants; and truth, where it is given, as ``validation.evaluate`` returns it.
+        within_species, of measured plants of the held-out regions; and where the truth is given, truth, of the same
+        regions, and truth_splits, of the other splits, as ``validation.evaluate`` returns it.
 
     Raises:
         TableError: the true values cannot be read or lack a column.
     """
-    held = model.held_out
-    if held is None:
-        return {}
-    rows = records.iloc[held.rows]
-    scores: dict[str, Any] = {"within_species": within_species(held, model.traits, _names(rows["species"]))}
+    traits = trained.model.traits
+    scores: dict[str, Any] = {}
+    if "regions" in trained.held_out:
+        held = trained.held_out["regions"]
+        scores["within_species"] = within_species(held, traits, _names(records["species"].iloc[held.rows]))
     if truth is None:
         return scores
-    known = read_true_values(truth, model.traits).reindex(rows["photo_id"].astype(object))
-    values = known[[f"true_{trait.id}" for trait in model.traits]].to_numpy(dtype=np.float64)
-    crossed = cross_calibrate(held, model.traits)
-    with_truth = replace(held, centre=values, drawn=values)
-    return scores | {"truth": evaluate(with_truth, crossed, model.traits, _names(known["true_species"]))}
+    known = read_true_values(truth, traits)
+    crossed = calibrations(trained.held_out, trained.model.calibration, traits)
+    found: dict[str, Any] = {}
+    for name, held in trained.held_out.items():
+        of_rows = known.reindex(records["photo_id"].iloc[held.rows].astype(object))
+        values = of_rows[[f"true_{trait.id}" for trait in traits]].to_numpy(dtype=np.float64)
+        with_truth = replace(held, centre=values, drawn=values)
+        found[name] = evaluate(with_truth, crossed[name], traits, _names(of_rows["true_species"]))
+    return scores | {"truth": found.pop("regions", {}), "truth_splits": found}
 
 
 def read_true_values(path: Path, traits: Sequence[Trait]) -> pd.DataFrame:

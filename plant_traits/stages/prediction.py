@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from plant_traits.covariates.biomes import biomes_of_matrix
 from plant_traits.covariates.cube import LayerFolder, model_matrix, open_covariates
 from plant_traits.errors import ModelError
 from plant_traits.model.calibration import group_names
@@ -40,7 +41,8 @@ def predict_shard(
     """Predict every trait of every record of a shard from whatever is known of it; write ``predictions.parquet``.
 
     A record whose photo is unusable is predicted from its place and says so in ``modalities``; one with neither gets
-    no value and a reason in ``status``. Variances are calibrated by the record's growth form.
+    no value and a reason in ``status``. Variances are calibrated by the record's growth form within the biome of its
+    place, as far as either is known.
 
     Args:
         destination: an empty folder.
@@ -56,6 +58,7 @@ def predict_shard(
 
     Raises:
         ModelError: the model does not fit the features or covariates.
+        InputError: the covariates hold precipitation as no logarithm.
     """
     trained = _model(model)
     rows = read_table(shard / "observations.parquet", SHARD_ROW, ["observation_id", "photo_id", "growth_form"])
@@ -63,7 +66,7 @@ def predict_shard(
     if names != trained.covariate_names:
         raise ModelError(f"the model reads covariates {trained.covariate_names}, the shard holds {names}; train again")
     images = features_of(features, rows["photo_id"])
-    groups = group_names(rows["growth_form"].tolist())
+    groups = group_names(rows["growth_form"].tolist(), biomes_of_matrix(matrix, names).tolist())
     result = predict(trained, images, matrix, groups=groups, batch_size=batch_size, device=device)
     frame = _long(result, rows, trained)
     write_table(frame, destination / "predictions.parquet", PREDICTION)
@@ -92,7 +95,8 @@ def predict_land(
 ) -> Summary:
     """Predict every trait of every land cell from its mean covariates; write ``land.parquet``.
 
-    A cell has no growth form: its variances are calibrated as those of all records together.
+    A cell has no growth form: its variances are calibrated as those of all records of its biome together. Its biome is
+    that of its mean climate.
 
     Args:
         destination: an empty folder.
@@ -107,6 +111,7 @@ def predict_land(
 
     Raises:
         ModelError: the model does not fit the covariates.
+        InputError: the covariates hold precipitation as no logarithm.
     """
     trained = load_model(model)
     cube = open_covariates(covariates / "covariates.zarr")
@@ -126,7 +131,8 @@ def predict_land(
             raise ModelError(
                 f"the model reads covariates {trained.covariate_names}, the grid holds {read_names}; train again"
             )
-        result = predict(trained, None, read, batch_size=batch_size, device=device)
+        groups = group_names([None] * len(read), biomes_of_matrix(matrix[cells[part]], names).tolist())
+        result = predict(trained, None, read, groups=groups, batch_size=batch_size, device=device)
         frames.append(_of_cells(cells[part], result, trained))
     write_table(pd.concat(frames, ignore_index=True), destination / "land.parquet", LAND_PREDICTION)
     return {

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from data_catalog import Trait
-from plant_traits.schemas import MEASUREMENT, SPECIES_TRAIT
+from plant_traits.schemas import MEASUREMENT, SPECIES_RECORD, SPECIES_TRAIT
 from plant_traits.taxa.growth_forms import growth_forms
 from plant_traits.traits import to_working
 
 FEWEST = 3  # fewer members than this say too little of their own spread
+_NAMELESS = " sp."  # follows the genus of a record whose species is not known
 _Z95 = 1.6448536269514722  # normal quantiles of 0.95 and 0.75
 _Z75 = 0.6744897501960817
 
@@ -46,6 +47,25 @@ def summarise(records: pd.DataFrame, traits: Sequence[Trait]) -> pd.DataFrame:
     return result
 
 
+def records_of_species(records: pd.DataFrame, traits: Sequence[Trait]) -> pd.DataFrame:
+    """Return the single values that ``summarise`` summarises species over, so that their medians are the summary's.
+
+    Args:
+        records: trait records as for ``summarise``.
+        traits: traits to return.
+
+    Returns:
+        One row per value, columns ``SPECIES_RECORD``: values in working space; sorted by trait, taxon and value.
+    """
+    parts = [_working_rows(records[records["trait"] == trait.id], trait).assign(trait=trait.id) for trait in traits]
+    if not parts:
+        return pd.DataFrame(columns=SPECIES_RECORD.names)
+    rows = pd.concat(parts, ignore_index=True).rename(columns={"species": "taxon"})
+    named = rows[~rows["taxon"].str.endswith(_NAMELESS)]
+    result: pd.DataFrame = named.sort_values(["trait", "taxon", "value"], ignore_index=True)[list(SPECIES_RECORD.names)]
+    return result
+
+
 def measurements(records: pd.DataFrame) -> pd.DataFrame:
     """Return the trait records that have coordinates, columns ``MEASUREMENT``: values in canonical units."""
     placed = records[records["latitude"].notna() & records["longitude"].notna()]
@@ -54,18 +74,24 @@ def measurements(records: pd.DataFrame) -> pd.DataFrame:
     return result
 
 
-def _summarise_trait(records: pd.DataFrame, trait: Trait) -> pd.DataFrame:
+def _working_rows(records: pd.DataFrame, trait: Trait) -> pd.DataFrame:
+    """Return species, genus, family and the value in working space of each record that says something of a taxon."""
     rows = pd.DataFrame(
         {
-            "species": records["species"].fillna(records["genus"] + " sp."),
+            "species": records["species"].fillna(records["genus"] + _NAMELESS),
             "genus": records["genus"],
             "family": records["family"],
             "value": to_working(trait, records["value"].to_numpy()),
         }
     )
-    rows = rows[np.isfinite(rows["value"]) & rows["species"].notna()]
+    informative: pd.DataFrame = rows[np.isfinite(rows["value"]) & rows["species"].notna()]
+    return informative
+
+
+def _summarise_trait(records: pd.DataFrame, trait: Trait) -> pd.DataFrame:
+    rows = _working_rows(records, trait)
     species = _of_species(rows)
-    named = species[~species["taxon"].str.endswith(" sp.")]
+    named = species[~species["taxon"].str.endswith(_NAMELESS)]
     genera = _of_rank(species.dropna(subset=["genus"]), "genus")
     genera = genera.merge(_majority(rows, "genus", "family"), left_on="taxon", right_index=True, how="left")
     families = _of_rank(genera.dropna(subset=["family"]), "family")

@@ -97,6 +97,63 @@ def test_the_section_holds_scores_coverage_and_figures(inputs: ReportInputs, tmp
     assert "promise nothing for species or regions unlike them" in text
 
 
+def in_biomes(**held: float | None) -> dict[str, Any]:
+    """Return scores by biome with that share within the 90 % interval, of 40 values, or of 4 where it is None."""
+    return {
+        biome: {"n": 4} if share is None else
+        {"n": 40, "coverage": {"level": LEVELS, "conformal": [0.11, 0.22, share, 0.44], "as_predicted": [0.1] * 4}}
+        for biome, share in held.items()
+    }  # fmt: skip
+
+
+def test_coverage_stands_by_biome_within_growth_form(
+    make_product: Callable[..., xr.Dataset], product_traits: list[Trait], tmp_path: Path
+) -> None:
+    height = score(
+        by_biome=in_biomes(unknown=0.87, temperate=0.93, arid=0.86),
+        by_growth_form={"herb": {"n": 4}, "tree": {"n": 44, "by_biome": in_biomes(arid=0.85, temperate=None)}},
+    )
+    uncalibrated = score(by_biome={"polar": {"n": 12, "coverage": {"level": LEVELS, "conformal": None}}})
+    found = {"held_out": {"image+geospatial": {"height": height, "sla": uncalibrated}}}
+    inputs = inputs_with(found, make_product(), product_traits[:1])
+    (part,) = model_section(inputs)
+    assert part["biomes"] == ["arid", "temperate", "polar", "unknown"]
+    markup, text = section_of(inputs, tmp_path)
+    table = text[text.index("Share of values within their 90 % conformal interval by biome") :]
+    assert "trait growth form arid temperate polar unknown" in table
+    assert "Plant height all 86 % 40 93 % 40 87 % 40 tree 85 % 40 – 4 sla all – 12" in table
+    assert "herb" not in table[: table.index("Reliability")]
+    assert markup.count("<td") == markup.count("</td>")
+
+
+def test_scores_of_other_species_and_photos_stand_beside_those_of_other_regions(
+    make_product: Callable[..., xr.Dataset], product_traits: list[Trait], tmp_path: Path
+) -> None:
+    found = {
+        "held_out": {"image+geospatial": {"height": score(), "sla": score(n=31)}, "image": {"height": score(n=400)}},
+        "splits": {
+            "species": {"image+geospatial": {"height": score(n=55, pearson_r=0.6)}, "image": {"height": score(n=401)}},
+            "photos": {"image": {"height": score(n=402)}},
+        },
+        "truth": {"image+geospatial": {"height": score()}},
+        "truth_splits": {"species": {}},
+    }
+    inputs = inputs_with(found, make_product(), product_traits[:1])
+    _, text = section_of(inputs, tmp_path)
+    table = text[text.index("What was held out") : text.index("Share of values")]
+    assert "Plant height other regions 399 0.77 −0.43 0.12 1.36 0.247 91 % other species 55 0.60 −0.43" in table
+    assert "sla other regions 31 " in table
+    assert "40" not in table  # of photos alone
+    assert [bool(part["splits"]) for part in model_section(inputs)] == [True, False]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "splits" not in page[page.index('<section id="training">') : page.index('<section id="run">')]
+
+
+def test_runs_without_biomes_have_no_table_of_them(inputs: ReportInputs, tmp_path: Path) -> None:
+    assert [part["by_biome"] for part in model_section(inputs)] == [[], []]
+    assert "by biome" not in section_of(inputs, tmp_path)[1]
+
+
 def test_the_table_of_training_leaves_those_scores_out(inputs: ReportInputs, tmp_path: Path) -> None:
     write_report(inputs, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

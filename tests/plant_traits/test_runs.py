@@ -8,7 +8,7 @@ import pytest
 
 from plant_traits.errors import WorkspaceError
 from plant_traits.run_spec import RunSpec
-from plant_traits.runs import point_release, previous_observations, record_run
+from plant_traits.runs import point_at, previous_observations, record_run
 from plant_traits.steps import Artifact, StepStore
 from plant_traits.workspace import Workspace
 
@@ -57,11 +57,11 @@ def test_a_ledger_that_is_gone_is_not_begun_anew_in_silence(workspace: Workspace
 
 def test_the_release_pointer_moves_and_takes_nothing_elses_place(workspace: Workspace) -> None:
     first, second = observations(workspace, "one"), observations(workspace, "two")
-    link = Path(point_release(workspace, spec("2026-01"), first))
+    link = Path(point_at(workspace, "releases", spec("2026-01").name, first))
     assert (link / "ledger.parquet").read_text() == "one"
-    assert Path(point_release(workspace, spec("2026-01"), second)) == link
+    assert Path(point_at(workspace, "releases", spec("2026-01").name, second)) == link
     assert (link / "ledger.parquet").read_text() == "two"
     link.unlink()
     link.mkdir()
     with pytest.raises(WorkspaceError, match="move it away"):
-        point_release(workspace, spec("2026-01"), first)
+        point_at(workspace, "releases", spec("2026-01").name, first)

@@ -98,6 +98,21 @@ def test_missing_or_cut_files_are_computed_again(tmp_path: Path) -> None:
     assert (again.digest, work.calls) == (artifact.digest, 2)
 
 
+def test_committed_outputs_are_listed(store: StepStore, caplog: pytest.LogCaptureFixture) -> None:
+    assert list(store.committed("member")) == []
+    made = [store.run("member", Recorder(str(i)), code=str(i)) for i in range(20)]
+    store.run("another", Recorder(), code="1")
+    in_order = sorted(made, key=lambda artifact: artifact.key)
+    assert list(store.committed("member")) == in_order
+    assert next(store.committed("member")).files == in_order[0].files
+    manifest = f"{in_order[3].key}.json"
+    for damage in (b"", b"[]", b'{"files": {}}'):
+        store.workspace.write_bytes(damage, "steps", "member", manifest)
+        caplog.clear()
+        assert list(store.committed("member")) == in_order[:3] + in_order[4:]
+        assert in_order[3].key in caplog.text
+
+
 def test_collections(store: StepStore) -> None:
     members = {name: store.run("member", Recorder(name), code=name) for name in ("b", "a")}
     collection = store.collect("set", members, {"out": {"members": 2}})

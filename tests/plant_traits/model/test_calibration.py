@@ -100,17 +100,69 @@ def test_a_small_group_takes_what_it_cannot_tell_from_its_parent() -> None:
 
 
 def test_biomes_are_a_second_level() -> None:
-    groups = group_names(["tree", "tree", None, "herb", float("nan")], ["boreal", None, "boreal", "arid", None])
-    assert groups == ["tree/boreal", "tree", "all", "herb/arid", "all"]
+    groups = group_names(["tree", "tree", None, "herb", float("nan"), ""], ["polar", None, "polar", "arid", None, ""])
+    assert groups == ["tree/polar", "tree", "all/polar", "herb/arid", "all", "all"]
     assert group_names(["tree", None]) == ["tree", "all"]
-    mean, variance, observed, present, names = made({"tree/arid": 30, "tree/boreal": 5, "herb": 30})
+    mean, variance, observed, present, names = made({"tree/arid": 30, "tree/polar": 5, "herb": 30})
     fitted = fit_calibration(mean, variance, observed, present, names, ["height"])
-    assert fitted.groups == ("all", "herb", "tree", "tree/arid", "tree/boreal")
-    assert fitted.n[0, :, 0].tolist() == [65, 30, 35, 30, 5]
-    assert fitted.variance_factor[0, 4, 0] == fitted.variance_factor[0, 2, 0]  # the tree's, not that of all
-    assert fitted.variance_factor[0, 4, 0] != fitted.variance_factor[0, 0, 0]
-    assert fitted.quantile[0, 4, 0, 2] == fitted.quantile[0, 2, 0, 2]
-    assert fitted.rows(["tree/tropical", "herb/arid"]).tolist() == [2, 1]
+    assert fitted.groups == ("all", "herb", "tree", "all/arid", "all/polar", "tree/arid", "tree/polar")
+    assert fitted.n[0, :, 0].tolist() == [65, 30, 35, 30, 5, 30, 5]
+    whole, tree = 0, 2
+    assert fitted.variance_factor[0, 6, 0] == fitted.variance_factor[0, tree, 0]  # the tree's, not that of all
+    assert fitted.variance_factor[0, 6, 0] != fitted.variance_factor[0, whole, 0]
+    assert fitted.variance_factor[0, 4, 0] == fitted.variance_factor[0, whole, 0]  # five of all polar plants
+    assert fitted.quantile[0, 6, 0, 2] == fitted.quantile[0, tree, 0, 2]
+    assert fitted.quantile[0, 3, 0].tolist() == fitted.quantile[0, 5, 0].tolist()  # all arid plants are trees
+    assert fitted.rows(["tree/tropical", "herb/arid", "all/arid", "all/tropical"]).tolist() == [2, 1, 3, 0]
+
+
+# Growth forms within biomes, and records that lack either; again no (n + 1) α is a whole number, of any union.
+CROSSED = {"herb/arid": 57, "herb/polar": 23, "tree/arid": 31, "tree/tropical": 82, "tree": 12, "all/polar": 22}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_intervals_within_biomes_agree_with_crepes(level: float) -> None:
+    mean, variance, observed, present, groups = made(CROSSED)
+    fitted = fit_calibration(mean, variance, observed, present, groups, ["height"])
+    residual, sigma = observed[:, 0] - mean[0, :, 0], np.sqrt(variance[0, :, 0])
+    form = np.array([group.split("/")[0] for group in groups])
+    biome = np.array([[*group.split("/"), ""][1] for group in groups])
+    rng = np.random.default_rng(4)
+    new_mean, new_sigma = rng.normal(size=50), rng.uniform(0.1, 2.0, 50)
+
+    def reach(group: str) -> np.ndarray:
+        row = fitted.rows([group])[0]
+        scaled = new_sigma * np.sqrt(fitted.variance_factor[0, row, 0])
+        return np.asarray(scaled * fitted.quantile[0, row, 0, LEVELS.index(level)])
+
+    def bins(kept: np.ndarray, names: np.ndarray, group: str) -> np.ndarray:
+        oracle = ConformalRegressor()
+        oracle.fit(residual[kept], sigmas=sigma[kept], bins=names[kept])
+        found = oracle.predict_int(new_mean, sigmas=new_sigma, bins=np.full(50, group), confidence=level)
+        return np.asarray(found[:, 1] - new_mean)
+
+    within = np.array([f"{x}/{y}" for x, y in zip(form, biome, strict=True)])
+    for group in ("herb/arid", "herb/polar", "tree/arid", "tree/tropical"):
+        np.testing.assert_allclose(reach(group), bins(biome != "", within, group), rtol=0, atol=1e-12)
+    for group in ("arid", "polar", "tropical"):  # records of any growth form, or of none
+        np.testing.assert_allclose(reach(f"all/{group}"), bins(biome != "", biome, group), rtol=0, atol=1e-12)
+    for group in ("herb", "tree"):  # records of any biome, or of none; also what an unseen biome takes
+        np.testing.assert_allclose(reach(f"{group}/temperate"), bins(form != "all", form, group), rtol=0, atol=1e-12)
+    everything = np.full(len(groups), "all")
+    kept = np.ones(len(groups), dtype=bool)
+    for group in ("all", "shrub", "all/temperate"):
+        np.testing.assert_allclose(reach(group), bins(kept, everything, "all"), rtol=0, atol=1e-12)
+
+
+def test_a_small_biome_takes_what_it_cannot_tell_from_its_growth_form_level_by_level() -> None:
+    mean, variance, observed, present, groups = made({"tree/arid": 60, "tree/polar": 10, "herb/polar": 9}, seed=1)
+    fitted = fit_calibration(mean, variance, observed, present, groups, ["height"])
+    row = {group: index for index, group in enumerate(fitted.groups)}
+    polar, tree, both, whole = (fitted.quantile[0, row[x], 0] for x in ("tree/polar", "tree", "all/polar", "all"))
+    assert polar[3] == tree[3]  # ten records tell all but the 95 % interval
+    assert polar[2] != tree[2]
+    assert both[3] != whole[3]  # nineteen tell that too
+    assert fitted.n[0, row["all/polar"], 0] == 19
 
 
 def test_the_order_of_records_does_not_matter() -> None:
@@ -176,6 +228,7 @@ def test_a_calibration_knows_its_levels() -> None:
         ({"traits": ("sla",)}, "in this order"),
         ({"groups": ("tree", "all", "herb")}, "begin with 'all'"),
         ({"groups": ("all", "herb", "tree/arid")}, "every parent"),
+        ({"groups": ("all/arid", "herb", "tree")}, "begin with 'all'"),
         ({"n": np.zeros((1, 2, 1), np.int64)}, "n of shape"),
         ({"variance_factor": np.zeros((1, 3, 1))}, "3 factors"),
         ({"quantile": np.full((1, 3, 1, 4), np.nan)}, "12 quantiles"),

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from plant_traits.errors import ModelError
 from plant_traits.model.efficientnet import EfficientNetLite0, folded, load_efficientnet_lite0, weights_path
-from plant_traits.model.encoders import Encoder, load_encoder
+from plant_traits.model.encoders import Encoder, TorchEncoder, load_encoder
 from plant_traits.model.token_pooling import pooled_tokens
 
 
@@ -60,11 +60,44 @@ def test_efficientnet_recognises_a_daisy(real_data: Path) -> None:
     assert int(logits.argmax()) == 985  # ImageNet's daisy, for a composite's flower head
 
 
-def test_who_shares_a_batch_does_not_matter(efficientnet: Encoder) -> None:
-    images = photos(11)
-    together = efficientnet.encode(images)
-    apart = np.concatenate([efficientnet.encode(images[:1]), efficientnet.encode(images[1:])])
-    np.testing.assert_allclose(apart, together, atol=1e-5)
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "dinov2-small"])
+def test_who_shares_a_batch_does_not_matter_to_the_bit(name: str) -> None:
+    encoder = load_encoder(name)
+    chosen, others = photos(2, seed=1), photos(7, seed=2)
+    together = encoder.encode(chosen)
+    assert not np.array_equal(together[0], together[1])
+    assert np.array_equal(encoder.encode(chosen[1:]), together[1:])  # alone
+    # Nine photos take two passes: one photo now stands last in a full pass, the other alone in the next.
+    assert encoder.batch == 8  # type: ignore[attr-defined]
+    among_others = encoder.encode([*others, chosen[1], chosen[0]])
+    assert np.array_equal(among_others[[8, 7]], together)
+
+
+class Recording(torch.nn.Module):
+    """Gives the mean of each photo, and keeps the shape and the last photo of every pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+        self.last: list[float] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(images.shape))
+        self.last.append(float(images[-1].abs().max()))
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_every_pass_is_full() -> None:
+    from plant_traits.model.preprocessing import EFFICIENTNET_LITE
+
+    network = Recording()
+    encoder = TorchEncoder("mean", 1, "mean-1", "none", (EFFICIENTNET_LITE,), network, 4, "cpu", "float32")
+    images = photos(5)
+    features = encoder.encode(images)
+    assert network.seen == [(4, 3, 224, 224)] * 2
+    assert [value > 0 for value in network.last] == [True, False]
+    expected = [EFFICIENTNET_LITE.apply(image).mean(dtype=np.float64) for image in images]
+    np.testing.assert_allclose(features[:, 0], expected, atol=1e-5)
 
 
 def test_encoding_repeats_to_the_bit(efficientnet: Encoder) -> None:

@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save_file
 from data_catalog import ModelSettings, Trait
 from plant_traits.errors import ModelError
 from plant_traits.model.checkpoint import load_model, save_model
+from plant_traits.model.ensemble import Fitting
 from plant_traits.model.prediction import predict
-from plant_traits.model.sampling import held_out_rows, sampling_weights
+from plant_traits.model.sampling import sampling_weights
 from plant_traits.model.trained_model import TrainedModel
-from plant_traits.model.training import train
+from plant_traits.model.training import Training, train
 from plant_traits.model.training_set import TrainingSet
 
 TRAITS = tuple(
@@ -56,7 +57,15 @@ def planet(n: int = 600, seed: int = 0) -> TrainingSet:
         label_low=median - 0.2,
         label_high=median + 0.1,
         growth_form=[("tree", "shrub", "herb", None)[i % 4] for i in range(n)],
+        species=[f"Rosa {i % 40}" for i in range(n)],
+        occasion=np.arange(n),
+        biome=[None] * n,
     )
+
+
+def usable(training: TrainingSet) -> TrainingSet:
+    """Leave out the 30 records without a label or without an input."""
+    return training.rows((np.arange(600) >= 20) & (np.arange(600) < 590))
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +73,17 @@ def training() -> TrainingSet:
     return planet()
 
 
+HOW = Fitting(TRAITS, SETTINGS, "e1")
+
+
 @pytest.fixture(scope="module")
-def model(training: TrainingSet) -> TrainedModel:
-    return train(training, TRAITS, SETTINGS, encoder_identity="e1")
+def trained(training: TrainingSet) -> Training:
+    return train(usable(training), HOW)
+
+
+@pytest.fixture(scope="module")
+def model(trained: Training) -> TrainedModel:
+    return trained.model
 
 
 def test_it_learns_a_fifth_trait_and_from_each_modality(model: TrainedModel) -> None:
@@ -76,32 +93,45 @@ def test_it_learns_a_fifth_trait_and_from_each_modality(model: TrainedModel) -> 
     assert held_out["geospatial"]["trait0"]["pearson_r"] > 0.8  # its slope on the covariate is
 
 
-def test_every_record_is_accounted_for(model: TrainedModel) -> None:
-    counts = model.metrics["counts"]
-    assert counts["records"] == 600
-    assert counts["records_without_label"] == 20
-    assert counts["records_without_input"] == 10
-    assert counts["records_fitted"] + counts["records_stopping"] + counts["records_scored"] == 570
+def test_every_record_is_in_one_split_and_every_split_is_scored(model: TrainedModel) -> None:
+    counts = dict(model.metrics["counts"])
+    assert counts.pop("records") == 570
+    assert counts.pop("records_dropped") == 0
+    assert counts.pop("records_fitted") == counts["records_fitting"] > 200
+    assert sum(counts.values()) == 570
+    splits = model.metrics["splits"]
+    assert set(splits) == {"species", "photos"}
+    assert splits["species"]["image+geospatial"]["trait4"]["n"] <= counts["records_species"]
+    assert splits["photos"]["image+geospatial"]["trait4"]["pearson_r"] > 0.9
+
+
+def test_dropped_records_are_not_fitted_and_are_scored_all_the_same(training: TrainingSet, trained: Training) -> None:
+    rows = usable(training)
+    wrong = rows.label_median.copy()
+    dropped = np.arange(570) % 7 == 0
+    wrong[dropped & (trained.split == "fitting")] += 50.0
+    cleaned = train(replace(rows, label_median=wrong), HOW, dropped=dropped)
+    plain = train(rows, HOW, dropped=dropped)
+    assert cleaned.model.model_id == plain.model.model_id  # what is dropped bears on nothing
+    counts = cleaned.model.metrics["counts"]
+    assert counts["records_dropped"] == 82
+    assert counts["records_fitted"] == counts["records_fitting"] - int((dropped & (trained.split == "fitting")).sum())
+    assert len(cleaned.held_out["regions"].rows) == int((trained.split == "regions").sum())
 
 
 def test_same_seed_same_weights_to_the_bit(training: TrainingSet, model: TrainedModel) -> None:
     before = torch.get_rng_state()
-    again = train(training, TRAITS, SETTINGS, encoder_identity="e1")
+    again = train(usable(training), HOW).model
     assert torch.equal(torch.get_rng_state(), before)
     assert again.model_id == model.model_id
     assert all(np.array_equal(again.arrays()[name], array) for name, array in model.arrays().items())
-    other = train(training, TRAITS, SETTINGS.model_copy(update={"seed": 2}), encoder_identity="e1")
+    other = train(usable(training), replace(HOW, settings=SETTINGS.model_copy(update={"seed": 2}))).model
     assert other.model_id != model.model_id
 
 
-def test_variance_factors_calibrate_the_held_out_blocks(training: TrainingSet, model: TrainedModel) -> None:
-    held = held_out_rows(training.latitude, training.longitude, block_degrees=10, share=0.3, seed=1)
-    held &= ~np.isnan(training.label_median).all(axis=1)
-    held[590:] = False  # no input
-    half = held_out_rows(training.latitude, training.longitude, block_degrees=10, share=0.5, seed=1_000_004)
-    assert (held & half).any()  # stopped the training
-    testing = training.rows(held & ~half)
-    found = predict(model, testing.image_features, testing.covariates)
+def test_variance_factors_calibrate_the_held_out_regions(training: TrainingSet, trained: Training) -> None:
+    testing = usable(training).rows(trained.split == "regions")
+    found = predict(trained.model, testing.image_features, testing.covariates)
     labels = testing.labels(1, 2**31)
     variance = found.variance_aleatoric.astype(float) + found.variance_epistemic
     both = found.modalities == "image+geospatial"
@@ -145,12 +175,15 @@ def test_extrapolation_is_bounded_by_the_training_range(training: TrainingSet, m
 def test_a_run_without_photos(training: TrainingSet) -> None:
     settings = SETTINGS.model_copy(update={"refit": True})
     seen = []
+    places = replace(usable(training), image_features=None)
+    places = places.rows(~np.isnan(places.covariates).all(axis=1))
     model = train(
-        replace(training, image_features=None), TRAITS, settings, encoder_identity="none",
+        places,
+        replace(HOW, settings=settings),
         progress=lambda done, planned, losses: seen.append((done, planned, sorted(losses))),
-    )  # fmt: skip
+    ).model
     assert model.config.image_dimension == 0
-    assert seen[0] == (1, 32, ["held_out_loss", "loss"])
+    assert seen[0] == (1, 32, ["held_out_loss", "loss", *(f"r_trait{i}" for i in range(5))])
     assert set(predict(model, None, training.covariates[200:210]).modalities) == {"geospatial"}
 
 
@@ -161,19 +194,30 @@ def test_prediction_refuses_other_shapes(training: TrainingSet, model: TrainedMo
         predict(model, training.image_features[:5, :2], training.covariates[:5])
 
 
-def test_training_refuses_arrays_that_do_not_fit(training: TrainingSet) -> None:
+def test_training_refuses_records_it_cannot_use(training: TrainingSet) -> None:
+    rows = usable(training)
     with pytest.raises(ModelError, match="measured"):
-        train(training, TRAITS[:4], SETTINGS, encoder_identity="e1")
-    nothing = replace(training, label_median=np.full((600, 5), np.nan))
-    with pytest.raises(ModelError, match="at least 2 usable records"):
-        train(nothing, TRAITS, SETTINGS, encoder_identity="e1")
+        train(rows, replace(HOW, traits=TRAITS[:4]))
+    with pytest.raises(ModelError, match="found 20 records without a label and 10 without either input"):
+        train(training, HOW)
+    with pytest.raises(ModelError, match="at least 2 records to fit"):
+        train(rows.rows(np.arange(570) < 1), HOW)
+    endless = rows.label_median.copy()
+    endless[3, 2] = np.inf
+    endless_place = rows.covariates.copy()
+    endless_place[5, 1] = np.inf
+    with pytest.raises(ModelError, match="finite covariates"):
+        train(replace(rows, covariates=endless_place), HOW)
+    with pytest.raises(ModelError, match="labels of trait2: expected finite medians"):
+        train(replace(rows, label_median=endless), HOW)
 
 
 def test_a_trait_without_any_label_is_refused(training: TrainingSet) -> None:
-    median = training.label_median.copy()
+    rows = usable(training)
+    median = rows.label_median.copy()
     median[:, 3] = np.nan
     with pytest.raises(ModelError, match="label of \\['trait3'\\]"):
-        train(replace(training, label_median=median), TRAITS, SETTINGS, encoder_identity="e1")
+        train(replace(rows, label_median=median), HOW)
 
 
 @pytest.fixture
@@ -247,19 +291,6 @@ def test_a_garbled_card_is_refused(folder: Path, change: Callable[[dict[str, Any
     (folder / "card.yaml").write_text(yaml.safe_dump(card))
     with pytest.raises(ModelError, match="train"):
         load_model(folder)
-
-
-def test_held_out_rows_are_whole_blocks_and_stay_when_records_are_added() -> None:
-    generator = np.random.default_rng(5)
-    lat, lon = generator.uniform(-90, 90, 2000), generator.uniform(-180, 180, 2000)
-    lat[0] = np.nan
-    held = held_out_rows(lat, lon, block_degrees=10, share=0.2, seed=1)
-    assert not held[0]
-    assert 0.1 < held.mean() < 0.3
-    block = np.floor(np.nan_to_num(lat) / 10) * 1000 + np.floor(lon / 10)
-    assert all(len(set(held[1:][block[1:] == b])) == 1 for b in np.unique(block[1:]))
-    fewer = held_out_rows(lat[:500], lon[:500], block_degrees=10, share=0.2, seed=1)
-    assert np.array_equal(fewer, held[:500])
 
 
 def test_sampling_weights_balance_growth_forms_and_places() -> None:

@@ -3,14 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from plant_traits.code_version import code_version
 from plant_traits.errors import ModelError
 from plant_traits.model.encoders import load_encoder
 from plant_traits.model.features import read_features
-from plant_traits.observations.shards import write_shard
+from plant_traits.observations.shards import PHOTOS_FILE, write_shard
 from plant_traits.schemas import SHARD_ROW
 from plant_traits.stages.photos import FEATURES, encode_shard
 
@@ -72,13 +75,26 @@ def test_a_shard_is_encoded_by_encoders_side_by_side(
         "in": {"photos": 3},
         "out": {"photos encoded": 1},
         "lost": {"photo missing": 1, "photo not_an_image": 1},
+        "encoder": encoder.identity,
+        "encoder code": code_version("plant_traits.model.features"),
     }
     found = read_features(destination / FEATURES, encoder.identity)
     assert found.photo_id == ("broken", "gone", "good")
     assert found.features.shape == (3, 1280 + 32 * 24)
-    np.testing.assert_allclose(found.features[2], encoder.encode([image])[0], atol=1e-5)
+    assert np.array_equal(found.features[2], encoder.encode([image])[0].astype(np.float16).astype(np.float32))
 
 
 def test_another_encoder_than_planned_is_refused(tmp_path: Path, shard: Path, location: dict[str, str]) -> None:
     with pytest.raises(ModelError, match="where the run was planned"):
         encode_shard(tmp_path, shard=shard, encoder=ENCODER, location=location, identity="0123", device="cpu")
+
+
+def test_a_photo_of_other_content_than_stated_is_refused(tmp_path: Path, shard: Path, location: dict[str, str]) -> None:
+    photos = pq.read_table(shard / PHOTOS_FILE)
+    digests = photos["sha256"].to_pylist()
+    at = photos.schema.get_field_index("sha256")
+    swapped = photos.set_column(at, "sha256", pa.array(["0f" * 32, *digests[1:]]))
+    pq.write_table(swapped, shard / PHOTOS_FILE)
+    identity = load_encoder(ENCODER, location).identity
+    with pytest.raises(ModelError, match=r"first 'broken'; make the shard again"):
+        encode_shard(tmp_path, shard=shard, encoder=ENCODER, location=location, identity=identity, device="cpu")

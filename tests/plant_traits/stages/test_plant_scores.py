@@ -1,6 +1,6 @@
 """Scores against single plants: which rows are compared, and true values that cannot be used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,9 @@ import pytest
 from data_catalog import Trait
 from plant_traits.errors import TableError
 from plant_traits.model.held_out import HeldOut
+from plant_traits.model.calibration import Calibration, fit_calibration
 from plant_traits.model.trained_model import TrainedModel
+from plant_traits.model.training import Training
 from plant_traits.stages.plant_scores import read_true_values, score_plants
 
 TRAITS = (Trait(id="height", name="Height", definition="d", unit="m", valid_range=(0.01, 100.0)),)
@@ -22,10 +24,10 @@ class Scored:
     """The parts of a model that its scores are made of."""
 
     traits: tuple[Trait, ...]
-    held_out: HeldOut | None
+    calibration: Calibration
 
 
-def model(rows: np.ndarray[Any, Any], mean: np.ndarray[Any, Any]) -> TrainedModel:
+def trained(rows: np.ndarray[Any, Any], mean: np.ndarray[Any, Any], split: str = "regions") -> Training:
     n = len(rows)
     held = HeldOut(
         rows=rows,
@@ -38,7 +40,9 @@ def model(rows: np.ndarray[Any, Any], mean: np.ndarray[Any, Any]) -> TrainedMode
         drawn=mean[:, None] + np.where(np.arange(n) % 2, 1.0, -1.0)[:, None],
         measured=np.full((n, 1), np.nan),
     )
-    return cast(TrainedModel, Scored(TRAITS, held))
+    calibration = fit_calibration(held.mean, held.variance, held.drawn, held.present, held.groups, ["height"])
+    model = cast(TrainedModel, Scored(TRAITS, calibration))
+    return Training(model, np.array([split]), {split: held}, pd.DataFrame())
 
 
 def records(n: int) -> pd.DataFrame:
@@ -62,7 +66,7 @@ def write_truth(path: Path, n: int) -> Path:
 
 def test_held_out_rows_are_compared_with_the_truth_of_their_own_photos(tmp_path: Path) -> None:
     rows = np.arange(39, 9, -1)
-    found = score_plants(model(rows, rows + 0.25), records(40), write_truth(tmp_path / "t.parquet", 40))
+    found = score_plants(trained(rows, rows + 0.25), records(40), write_truth(tmp_path / "t.parquet", 40))
     score = found["truth"]["image"]["height"]
     assert score["n"] == 28  # without p20, which is not told, and the row without a photo
     assert score["rmse"] == pytest.approx(0.25)
@@ -72,11 +76,19 @@ def test_held_out_rows_are_compared_with_the_truth_of_their_own_photos(tmp_path:
     assert found["within_species"] == {}
 
 
-def test_without_truth_or_held_out_predictions(tmp_path: Path) -> None:
+def test_other_splits_are_scored_apart(tmp_path: Path) -> None:
     rows = np.arange(30)
-    assert score_plants(model(rows, rows + 0.0), records(30), None) == {"within_species": {}}
-    loaded = cast(TrainedModel, Scored(TRAITS, None))
-    assert score_plants(loaded, records(30), tmp_path / "absent") == {}
+    found = score_plants(trained(rows, rows + 0.5, "species"), records(40), write_truth(tmp_path / "t.parquet", 40))
+    assert found["truth"] == {}
+    assert found["truth_splits"]["species"]["geospatial"]["height"]["rmse"] == pytest.approx(0.5)
+    assert "within_species" not in found
+
+
+def test_without_truth_or_held_out_predictions() -> None:
+    rows = np.arange(30)
+    assert score_plants(trained(rows, rows + 0.0), records(30), None) == {"within_species": {}}
+    nothing = replace(trained(rows, rows + 0.0), held_out={})
+    assert score_plants(nothing, records(30), None) == {}
 
 
 def test_true_values_that_cannot_be_read_are_named(tmp_path: Path) -> None:

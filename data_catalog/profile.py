@@ -183,6 +183,9 @@ class Profile(Entry):
         default=0.2, gt=0, le=1, description="share of a source's records that may disappear from one month to the next"
     )
     may_shrink: tuple[str, ...] = Field(default=(), description="sources of which more than that may disappear")
+    show_unlicensed_photos: bool = Field(
+        default=False, description="show photos without an open licence too, on a page that is not to be passed on"
+    )
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)

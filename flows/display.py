@@ -31,6 +31,7 @@ class TerminalDisplay:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[words]}"),
             console=console,
             transient=True,
         )
@@ -42,12 +43,12 @@ class TerminalDisplay:
         with self._progress:
             yield
 
-    def begin(self, title: str) -> Callable[[int, int], None]:
+    def begin(self, title: str) -> Callable[..., None]:
         """Open a bar for a stage."""
-        bar = self._bars[title] = self._progress.add_task(title, total=None)
+        bar = self._bars[title] = self._progress.add_task(title, total=None, words="")
 
-        def update(finished: int, total: int) -> None:
-            self._progress.update(bar, completed=finished, total=total)
+        def update(finished: int, total: int, words: str = "") -> None:
+            self._progress.update(bar, completed=finished, total=total, words=words)
 
         return update
 

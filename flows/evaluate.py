@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.preparation import gather_model_inputs, gather_records
-from plant_traits.model.variants import VARIANTS, variant
+from plant_traits.model.variants import variant, variants_of
 from plant_traits.runs import point_at
 from tasks.context import RunWords, open_run
 from tasks.training import compare_variants, with_encoder
@@ -38,7 +38,7 @@ def evaluate(
         catalog: folders whose entries are laid over the built-in catalogue.
         faults: share of requests that the stand-in services of a virtual world spoil.
         dask_address: an existing Dask scheduler; a local cluster by default.
-        variants: names, see ``plant_traits.model.variants``; by default all that the profile can train.
+        variants: names, see ``plant_traits.model.variants``; by default all that differ from the profile.
         encoders: further photo encoders, or several joined by +, that the whole model is trained with too.
 
     Returns:
@@ -58,8 +58,7 @@ def evaluate(
     for name in variants or ():
         variant(name)
     with open_run(words) as run:
-        virtual = run.spec.inputs.truth is not None
-        chosen = variants or [name for name, x in VARIANTS.items() if virtual or not x.true_values]
+        chosen = variants or variants_of(run.spec.profile.model, with_truth=run.spec.inputs.truth is not None)
         records = gather_records(run)
         read = gather_model_inputs(run, records)
         made = evaluate_variants(run, records.world, read.table, read.cleaning, chosen)

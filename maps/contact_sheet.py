@@ -22,22 +22,18 @@ from PIL import Image
 from data_catalog import Trait
 from maps import typography
 from maps.page_templates import inline_image, page_template
+from maps.photo_licences import licence_address, licence_text
 from plant_traits.errors import InputError, PhotoError
 from plant_traits.model.images import decode_photo
-from plant_traits.sources.licences import normalise_licence
 from plant_traits.traits import from_working
 
 THUMBNAIL_PIXELS = 160
-SHOWABLE = ("CC0", "PD", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-SA")
-"""Licences under which anyone may pass on a reduced copy, on a page that is free of charge."""
-
 MODALITY_WORDS = {
     "image+geospatial": "photo and place",
     "image": "photo alone",
     "geospatial": "place alone",
     "none": "nothing",
 }
-NO_LICENCE, NOT_OPEN, NO_AUTHOR = "licence not recorded", "licence does not allow it", "author not recorded"
 REASONS = {
     "blank": "blank picture",
     "corrupt": "file damaged",
@@ -52,7 +48,6 @@ REASONS = {
     "too_small": "too small",
 }
 _RECORD = ("observation_id", "photo_id", "photo_url", "species", "growth_form")
-_WAIVED = ("CC0", "PD")
 _JPEG_QUALITY = 72
 
 
@@ -94,16 +89,6 @@ class ContactSheet:
     private: bool = False
 
 
-def withheld_reasons(licence: Sequence[str | None], attribution: Sequence[str | None]) -> list[str | None]:
-    """Return per photo why its picture may not be passed on, None where it may.
-
-    Args:
-        licence: (n,) as the source spells it; None or NaN where not recorded.
-        attribution: (n,) of the same photos.
-    """
-    return [_withheld(*pair) for pair in zip(licence, attribution, strict=True)]
-
-
 def thumbnail(data: bytes) -> bytes:
     """Return a photo as a JPEG of at most 160 pixels a side, upright and without any metadata of the original.
 
@@ -142,7 +127,7 @@ def write_contact_sheet(sheet: ContactSheet, path: Path) -> None:
         groups=[(form, [card for card in pictured if card["form"] == form]) for form in forms],
         shown=len(pictured),
         listed=[card for card in cards if card["picture"] is None],
-        unusable=[_unusable(row) for row in sheet.unusable.to_dict("records")],
+        unusable=[_unusable(row, sheet.simulated) for row in sheet.unusable.to_dict("records")],
         unusable_counts={REASONS.get(reason, _spaced(reason)): n for reason, n in sheet.unusable_counts.items()},
         unusable_total=sum(sheet.unusable_counts.values()),
         withheld_total=sum(sheet.withheld_counts.values()),
@@ -166,16 +151,6 @@ def estimate_text(trait: Trait, mean: float, lower: float, upper: float) -> tupl
         return value, "(no bound known)"
     ends = typography.quantity_text(low, 2), typography.quantity_text(high, 2)
     return value, f"({(' to ' if any('−' in end for end in ends) else '–').join(ends)})"
-
-
-def _withheld(licence: object, attribution: object) -> str | None:
-    if not isinstance(licence, str) or not licence.strip():
-        return NO_LICENCE
-    family = re.sub(r"-\d\.\d$", "", normalise_licence(licence))
-    if family not in SHOWABLE:
-        return NOT_OPEN
-    named = isinstance(attribution, str) and bool(attribution.strip())
-    return None if named or family in _WAIVED else NO_AUTHOR
 
 
 def _check(sheet: ContactSheet) -> None:
@@ -208,7 +183,7 @@ def _cards(sheet: ContactSheet) -> list[dict[str, Any]]:
         found = of_photo.get((row["observation_id"], row["photo_id"]), {})
         data = sheet.thumbnails.get(row["photo_id"])
         cards.append(
-            _record(row)
+            _record(row, sheet.simulated)
             | {
                 "picture": None if data is None else inline_image(data, "jpeg"),
                 "size": (0, 0) if data is None else Image.open(io.BytesIO(data)).size,
@@ -223,17 +198,17 @@ def _cards(sheet: ContactSheet) -> list[dict[str, Any]]:
     return sorted(cards, key=lambda card: (_form_order(card["form"]), card["species"], card["photo_id"]))
 
 
-def _record(row: Mapping[Hashable, Any]) -> dict[str, Any]:
+def _record(row: Mapping[Hashable, Any], simulated: bool) -> dict[str, Any]:
     return {
         "photo_id": str(row["photo_id"]),
         "species": _text(row["species"]) or "species not stated",
         "form": _text(row["growth_form"]) or "growth form unknown",
-        "link": _source(row),
+        "link": None if simulated else _source(row),  # an address of a virtual world may be that of another plant
     }
 
 
-def _unusable(row: Mapping[Hashable, Any]) -> dict[str, Any]:
-    return _record(row) | {
+def _unusable(row: Mapping[Hashable, Any], simulated: bool) -> dict[str, Any]:
+    return _record(row, simulated) | {
         "reason": REASONS.get(row["reason"], _spaced(row["reason"])),
         "modalities": MODALITY_WORDS.get(row["modalities"], row["modalities"]),
     }
@@ -258,28 +233,6 @@ def _span(estimates: pd.DataFrame, trait: Trait) -> tuple[float, float]:
     values: npt.NDArray[np.float64] = of_trait.to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
     return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-
-
-def licence_text(licence: object) -> str:
-    """Set a licence as people write it: ``CC-BY-NC-4.0`` becomes ``CC BY-NC 4.0``."""
-    if not isinstance(licence, str) or not licence.strip():
-        return NO_LICENCE
-    name = normalise_licence(licence)
-    match = re.fullmatch(r"CC-?(0|BY[A-Z-]*?)(?:-(\d\.\d))?", name)
-    if match is None:
-        return "public domain" if name == "PD" else name
-    version = f" {match[2]}" if match[2] else ""
-    return f"CC0{version}" if match[1] == "0" else f"CC {match[1]}{version}"
-
-
-def licence_address(licence: object) -> str | None:
-    """Return where the terms of a Creative Commons licence stand; None for others and where no version is stated."""
-    match = re.fullmatch(r"CC(?:(0)| (BY[A-Z-]*))(?: (\d\.\d))?", licence_text(licence))
-    if match is None:
-        return None
-    if match[1]:
-        return "https://creativecommons.org/publicdomain/zero/1.0/"  # there is no other version
-    return f"https://creativecommons.org/licenses/{match[2].lower()}/{match[3]}/" if match[3] else None
 
 
 def _source(row: Mapping[Hashable, Any]) -> str | None:

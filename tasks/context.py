@@ -32,7 +32,8 @@ from plant_traits.workspace import Workspace
 
 logger = logging.getLogger("plant_traits.run")
 
-Progress = Callable[[int, int], None]
+Progress = Callable[..., None]
+"""Called with (finished, total), and with a word on how it goes where a stage has one."""
 
 VIRTUAL_SALT = "virtual observers"
 DATA_VARIABLES = ("PLANT_TRAITS_REAL_DATA", "PLANT_TRAITS_MIRROR")
@@ -80,7 +81,7 @@ class RunContext:
             call: called with an empty folder; the module of its function and what that imports are the code version.
             parameters: what the call is told, as JSON, for the key.
             inputs: digests of what the call reads, for the key.
-            with_progress: pass the call a ``progress`` of (finished, total).
+            with_progress: pass the call a ``Progress``.
         """
         with showing_stage(title) as stage:
             compute = partial(call, progress=stage.progress) if with_progress else call
@@ -199,7 +200,7 @@ class Display(Protocol):
     """Shows the stages of a run to whoever watches."""
 
     def begin(self, title: str) -> Progress:
-        """Announce a stage and return what is called with (finished, total) as it goes on."""
+        """Announce a stage and return its ``Progress``."""
 
     def end(self, title: str, artifact: Artifact) -> None:
         """Announce that the stage has its output."""
@@ -210,7 +211,7 @@ class LogDisplay:
 
     def begin(self, title: str) -> Progress:
         """Log nothing while the stage goes on."""
-        return lambda finished, total: None
+        return lambda finished, total, words="": None
 
     def end(self, title: str, artifact: Artifact) -> None:
         """Log what the stage made."""
@@ -254,8 +255,8 @@ def _with_artifact(title: str, progress: Progress) -> Progress:
     # Photos are fetched, and counted, in threads that do not know of the task run.
     lock, context = Lock(), copy_context()
 
-    def update(finished: int, total: int) -> None:
-        progress(finished, total)
+    def update(finished: int, total: int, words: str = "") -> None:
+        progress(finished, total, words)
         tenth = 10 * finished // max(total, 1)
         with lock:
             if not shown:
@@ -263,7 +264,7 @@ def _with_artifact(title: str, progress: Progress) -> Progress:
                 created = context.run(create_progress_artifact, 10.0 * tenth, key=key, description=title)
                 shown.append((cast(UUID, created), tenth))
             elif tenth > shown[-1][1]:
-                context.run(update_progress_artifact, shown[0][0], 10.0 * tenth)
+                context.run(update_progress_artifact, shown[0][0], 10.0 * tenth, words or None)
                 shown.append((shown[0][0], tenth))
 
     return update

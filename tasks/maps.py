@@ -155,13 +155,16 @@ def show_photos(
     """Lay out photos with what was predicted from each."""
     parts = [run.store.members(x) for x in (shards, predictions, points, features)]
     folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
-    title = f"{run.spec.profile.title}: photos"
-    simulated = run.spec.profile.inputs.world is not None
+    words = {
+        "title": f"{run.spec.profile.title}: photos",
+        "simulated": run.spec.profile.inputs.world is not None,
+        "show_unlicensed": run.spec.profile.show_unlicensed_photos,
+    }
     return run.step(
         "page of photos",
         "photos-page",
-        partial(write_photos_page, shards=folders, model=run.store.fetch(model), title=title, simulated=simulated),
-        parameters={"title": title, "simulated": simulated},
+        partial(write_photos_page, shards=folders, model=run.store.fetch(model), **words),
+        parameters=words,
         inputs={
             "shards": shards.digest,
             "predictions": predictions.digest,

@@ -108,6 +108,8 @@ def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleani
 @task(name="show model", cache_policy=NO_CACHE)
 def show_model(run: RunContext, model: Artifact, cleaning: Artifact | None) -> Artifact:
     """Gather weights, card, learning curves and scores in one folder with a page."""
+    settings = run.spec.profile.model
+    licences = {settings.encoder: load_encoder(settings.encoder, settings.encoder_location).licence}
     return run.step(
         "model page",
         "model-page",
@@ -116,8 +118,9 @@ def show_model(run: RunContext, model: Artifact, cleaning: Artifact | None) -> A
             model=run.store.fetch(model),
             cleaning=None if cleaning is None else run.store.fetch(cleaning),
             name=run.spec.name,
+            licences=licences,
         ),
-        parameters={"name": run.spec.name},
+        parameters={"name": run.spec.name, "licences": licences},
         inputs={"model": model.digest, "cleaning": "" if cleaning is None else cleaning.digest},
     )
 
@@ -178,8 +181,8 @@ def compare_variants(run: RunContext, variants: Sequence[Artifact]) -> Artifact:
     return run.step(
         "evaluation page",
         "evaluation",
-        partial(write_ablation_table, scores=run.store.fetch(scores), name=run.spec.name),
-        parameters={"name": run.spec.name},
+        partial(write_ablation_table, scores=run.store.fetch(scores), name=run.spec.name, traits=run.spec.traits),
+        parameters={"name": run.spec.name, "traits": run.spec.trait_parameters},
         inputs={"scores": scores.digest},
     )
 

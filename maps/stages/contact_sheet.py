@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maps.contact_sheet import ContactSheet, thumbnail_or_reason, withheld_reasons, write_contact_sheet
+from maps.contact_sheet import ContactSheet, thumbnail_or_reason, write_contact_sheet
+from maps.photo_licences import withheld_reasons
 from maps.photo_spread import KEY, shortlist, spread
 from plant_traits.covariates.biomes import biomes_of_matrix
 from plant_traits.errors import InputError, TableError

@@ -35,9 +35,10 @@ _READERS = 16  # files read at a time; an object store answers each after some t
 def with_earlier_features(store: StepStore, jobs: Mapping[str, ShardJob], encoder_identity: str) -> dict[str, ShardJob]:
     """Tell each job that has no output yet which earlier outputs hold photos of its shard.
 
-    Of every photo to be encoded, 13 bytes are held (as much again while they are sorted), of earlier outputs the
-    hashes of one at a time; where every photo is found, the rest is not read. Nothing is read where every job has its
-    output or no earlier output is of this encoder.
+    Of every photo to be encoded, 13 bytes are held, some 31 while they are sorted: 1.3 GB for 40 million photos. Of
+    earlier outputs a few are read at a time, the hashes alone; where every photo is found, the rest is not read.
+    Nothing is read where every job has its output or no earlier output is of this encoder. What cannot be read is
+    passed over with a warning.
 
     Args:
         store: where shards and outputs live.
@@ -48,8 +49,7 @@ def with_earlier_features(store: StepStore, jobs: Mapping[str, ShardJob], encode
         The jobs, in their order, their keys unchanged.
 
     Raises:
-        WorkspaceError: a manifest cannot be read.
-        TableError: the photos of a shard cannot be read.
+        WorkspaceError: the workspace cannot be read.
     """
     pending = {name: job for name, job in jobs.items() if store.find(job.step, job.key) is None}
     steps = {job.step for job in pending.values()}

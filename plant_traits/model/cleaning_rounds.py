@@ -1,9 +1,10 @@
 """Drop photos whose labels are probably wrong, by what models say of them, before the model that counts is trained.
 
 Two ways. ``published`` is that of PlantTraitNet (arXiv 2511.06943): a model predicts the very photos it was trained on,
-and the most uncertain go; then, of the photos that a second model is uncertain of, those far from their label. It does
-not look for wrong labels but for hard photos. ``cross_fitted`` asks models that have not seen a photo how far its label
-is from what they expect, in all traits at once, and how much more often labels of other photos would be that far.
+and the most uncertain go; then, of the photos that a second model is uncertain of, those far from their label. It finds
+hard photos rather than wrong labels. ``cross_fitted`` asks models that have not seen a photo's occasion how far its
+label is from what they expect, in all traits at once, and how much sooner another species' label would be that far.
+``benchmarks/label_errors.py`` measures both. Neither finds the label of a similar species, which does less harm.
 
 Photos alone are dropped: a record without one teaches the geospatial branch and has no picture to contradict.
 """
@@ -125,8 +126,7 @@ def clean(
 ) -> CleaningRounds:
     """Find the photos to leave out of training.
 
-    The caller trains its model on ``training.rows(result.keep)``. One member of a few epochs judges as well as a whole
-    ensemble does, see ``benchmarks/label_errors.py``.
+    The caller trains its model on ``training.rows(result.keep)``. To judge, one member of a few epochs is enough.
 
     Args:
         training: the n records that are to be fitted.

@@ -13,6 +13,11 @@ from plant_traits.errors import ModelError
 from plant_traits.model.training_set import TrainingSet
 
 
+def whole(training: TrainingSet) -> TrainingSet:
+    """Withhold nothing."""
+    return training
+
+
 @dataclass(frozen=True)
 class Variant:
     """One thing changed in a model.
@@ -30,7 +35,7 @@ class Variant:
     name: str
     title: str
     settings: Mapping[str, Any]
-    inputs: Callable[[TrainingSet], TrainingSet] = lambda training: training
+    inputs: Callable[[TrainingSet], TrainingSet] = whole
     single_task: bool = False
     cleaned: bool = True
     true_values: bool = False
@@ -76,3 +81,22 @@ def variant(name: str) -> Variant:
     if name not in VARIANTS:
         raise ModelError(f"variant {name!r}: expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]
+
+
+def variants_of(settings: ModelSettings, *, with_truth: bool) -> list[str]:
+    """Return the variants that differ from a profile's own settings, ``full`` first.
+
+    Args:
+        settings: of the profile.
+        with_truth: the plants' true values are known.
+    """
+
+    def differs(one: Variant) -> bool:
+        if one.true_values:
+            return with_truth
+        if not one.cleaned:
+            return settings.cleaning != "none"
+        changed = one.applied(settings) != VARIANTS["full"].applied(settings)
+        return changed or one.single_task or one.inputs is not VARIANTS["full"].inputs
+
+    return ["full", *(name for name, one in VARIANTS.items() if name != "full" and differs(one))]

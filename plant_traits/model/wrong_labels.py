@@ -26,9 +26,9 @@ def wrong_label_probability(
     median of a normal's, as a chi-square's tail probability, so that photos with few known traits compare with others.
     What wrong labels look like is known without any example: labels dealt anew among the photos. With f the density of
     the photos' surprise and g that of labels dealt anew, the probability is share * g / f, where g / f rises with the
-    surprise (isotonic regression), and share is twice the proportion of photos beyond the median of g, since few right
-    labels are that far off. Where hardly any label is wrong, hardly any probability is high, so the rule costs little
-    there, which a fixed quantile would not.
+    surprise (isotonic regression), and share is the proportion of photos beyond the median of g over that of g itself:
+    few right labels are that far off. Where hardly any label is wrong, hardly any probability is high, so the rule
+    costs little there, which a fixed quantile would not.
 
     Args:
         label: (n, t) labels, working space, NaN where unknown.
@@ -58,7 +58,8 @@ def wrong_label_probability(
     probability = np.zeros(len(label))
     if not len(of_wrong) or not known.any():
         return probability, 0.0
-    share = min(2 * float((surprise[known] > np.median(of_wrong)).mean()), 1.0)
+    far = np.median(of_wrong)
+    share = min(float((surprise[known] >= far).mean() / (of_wrong >= far).mean()), 1.0)
     probability[known] = np.minimum(share * _density_ratio(surprise[known], of_wrong), 1.0)
     return probability, share
 
@@ -72,11 +73,10 @@ def _surprise(distance: FloatArray) -> FloatArray:
 
 def _density_ratio(observed: FloatArray, of_wrong: FloatArray) -> FloatArray:
     """Return the density of ``of_wrong`` over that of ``observed`` at every observed value, rising."""
-    values = np.concatenate([observed, of_wrong])
-    sizes = (len(observed), len(of_wrong))
-    order = np.argsort(values, kind="stable")
-    is_wrong, weight = np.repeat([0.0, 1.0], sizes)[order], np.repeat(1 / np.array(sizes), sizes)[order]
-    part = np.empty(len(values))
-    part[order] = isotonic_regression(is_wrong, weights=weight).x
-    part = np.minimum(part[: len(observed)], 1 - 1e-9)
+    values, inverse = np.unique(np.concatenate([observed, of_wrong]), return_inverse=True)
+    at, at_wrong = inverse[: len(observed)], inverse[len(observed) :]
+    right = np.bincount(at, minlength=len(values)) / len(observed)
+    wrong = np.bincount(at_wrong, minlength=len(values)) / len(of_wrong)
+    part = isotonic_regression(wrong / (right + wrong), weights=right + wrong).x[at]
+    part = np.minimum(part, 1 - 1e-9)
     return np.asarray(part / (1 - part))

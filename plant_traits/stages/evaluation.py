@@ -17,6 +17,7 @@ from plant_traits.model.training import train
 from plant_traits.model.variants import variant
 from plant_traits.stages.cleaning_rounds import read_dropped
 from plant_traits.stages.plant_scores import read_true_values, score_plants
+from plant_traits.stages.training import said
 from plant_traits.stages.training_table import THREADS, TrainingTable, read_training_table
 from plant_traits.steps import Summary
 
@@ -36,7 +37,7 @@ def evaluate_variant(
     device: str,
     truth: Path | None = None,
     resume: Path | None = None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Train a variant and write ``scores.csv``, columns of ``plant_traits.model.score_table``.
 
@@ -52,7 +53,7 @@ def evaluate_variant(
         device: ``cpu`` or ``cuda``.
         truth: the true values of photographed plants, known in a virtual world alone.
         resume: local folder for the states that a killed training resumes from.
-        progress: called with (epochs done, epochs planned).
+        progress: called with (epochs done, epochs planned, how it goes).
 
     Returns:
         Counts of records and scores.
@@ -78,8 +79,8 @@ def evaluate_variant(
     tables = []
     for number, part in enumerate(tasks):
 
-        def shown(finished: int, total: int, _: dict[str, float], number: int = number) -> None:
-            progress(number * total + finished, len(tasks) * total)
+        def shown(finished: int, total: int, scores: dict[str, float], number: int = number) -> None:
+            progress(number * total + finished, len(tasks) * total, said(scores))
 
         columns = [traits.index(trait) for trait in part]
         own = training.columns(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def train_model(
     device: str,
     truth: Path | None = None,
     resume: Path | None = None,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, str], None],
 ) -> Summary:
     """Train the heads and write the model's folder.
 
@@ -47,7 +47,7 @@ def train_model(
         truth: the true values of photographed plants, known in a virtual world alone, see ``score_plants``. They score
             held-out predictions once the model is finished, and bear on nothing else.
         resume: local folder for the states that a killed training resumes from.
-        progress: called with (epochs done, epochs planned).
+        progress: called with (epochs done, epochs planned, how it goes).
 
     Returns:
         Counts of records by split, and the held-out metrics.
@@ -60,7 +60,11 @@ def train_model(
     first, again = (None if cleaning is None else read_dropped(cleaning, len(read.rows), fit) for fit in (FIRST, REFIT))
     how = Fitting(traits, settings, encoder_identity, device, THREADS, resume)
     trained = train(
-        read.training, how, dropped=first, dropped_at_refit=again, progress=lambda done, total, _: progress(done, total)
+        read.training,
+        how,
+        dropped=first,
+        dropped_at_refit=again,
+        progress=lambda done, total, scores: progress(done, total, said(scores)),
     )
     scores = score_plants(trained, read.rows, truth)
     model = replace(trained.model, metrics=trained.model.metrics | scores)
@@ -75,3 +79,10 @@ def train_model(
         "metrics": model.metrics,
         "model_id": model.model_id,
     }
+
+
+def said(scores: Mapping[str, float]) -> str:
+    """Say in a line how the training goes: the losses, and r on the stopping records by trait."""
+    losses = f"loss {scores['loss']:.3f}, held out {scores['held_out_loss']:.3f}"
+    traits = [f"{name.removeprefix('r_')} {value:.2f}" for name, value in scores.items() if name.startswith("r_")]
+    return f"{losses}; r {', '.join(traits)}"

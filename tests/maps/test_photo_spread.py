@@ -54,6 +54,12 @@ def test_portions_with_short_lists_choose_the_same(portions: int) -> None:
     assert len(kept) < len(table) / 2
 
 
+def test_a_short_list_keeps_as_many_as_are_to_be_chosen() -> None:
+    of_one_species = photos().iloc[:410]
+    assert set(shortlist(of_one_species, LIMIT)["photo_id"]) == set(spread(of_one_species, LIMIT)["photo_id"])
+    assert len(shortlist(of_one_species, LIMIT)) == LIMIT
+
+
 def test_few_photos_are_all_chosen_and_none_is_no_error() -> None:
     table = photos()
     assert len(spread(table, 10_000)) == len(table)

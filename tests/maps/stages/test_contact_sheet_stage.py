@@ -106,7 +106,7 @@ def run(make_model: ModelMaker, tmp_path: Path) -> tuple[Path, list[SheetFolders
         record(1),
         record(2, form="herb", climate=UNKNOWN, modalities="image", licence="CC0-1.0", attribution=None),
         record(3, licence=None, attribution=None),
-        record(4, fetched="gone", encoded="missing", modalities="geospatial"),
+        record(4, fetched="gone", encoded="missing", modalities="geospatial", licence=None),
         record(5, encoded="blank", modalities="geospatial"),
     ]
     second = [

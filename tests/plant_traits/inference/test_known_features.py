@@ -200,6 +200,16 @@ def test_the_same_picture_is_encoded_once(
     assert not np.array_equal(features.features[0], features.features[1])
 
 
+def test_a_shard_without_any_photo_at_hand(store: StepStore, locations: list[str], passes: list[int]) -> None:
+    encode(store, cut(store, FIVE), locations[0])
+    for gone in (("x", "y"), ()):
+        artifact, features = encode(store, cut(store, {}, gone), locations[0])
+        assert artifact.summary["out"] == {"photos encoded": 0}
+        assert artifact.summary["lost"] == ({"photo missing": 2} if gone else {})
+        assert features.features.shape == (len(gone), 48)
+    assert passes == [5]
+
+
 def test_another_encoder_takes_nothing(store: StepStore, locations: list[str], passes: list[int]) -> None:
     shard = cut(store, FIVE)
     _, first = encode(store, shard, locations[0])

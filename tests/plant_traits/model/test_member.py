@@ -94,6 +94,11 @@ def test_a_refit_of_a_given_number_of_epochs_resumes(tmp_path: Path) -> None:
     assert_same(train_small(tmp_path, fixed_epochs=4), whole)
 
 
+def test_a_refit_of_another_number_of_epochs_is_another_training(tmp_path: Path) -> None:
+    assert len(train_small(tmp_path, fixed_epochs=2).history) == 2
+    assert_same(train_small(tmp_path, fixed_epochs=3), train_small(fixed_epochs=3))
+
+
 @pytest.mark.parametrize(("where", "number"), [("--labels", 2), ("--replacing", 4)])
 def test_killed_it_ends_the_same(where: str, number: int, tmp_path: Path, undisturbed: TrainedMember) -> None:
     """In the middle of the third epoch, and with the state of the fourth written aside and not yet in its place."""
@@ -244,7 +249,7 @@ def test_bfloat16_learns_the_same(undisturbed: TrainedMember) -> None:
     assert {tensor.dtype for tensor in found.network.state_dict().values()} == {torch.float32}
     assert found.history != undisturbed.history
     np.testing.assert_allclose(
-        [s.held_out_loss for s in found.history], [s.held_out_loss for s in undisturbed.history], atol=0.02
+        [s.held_out_loss for s in found.history], [s.held_out_loss for s in undisturbed.history], atol=0.05
     )
     explicit = train_small(settings=SETTINGS.model_copy(update={"precision": "float32"}))
     assert explicit.history == undisturbed.history  # what auto means on a processor

@@ -53,7 +53,7 @@ def test_labels_follow_the_response_within_species_and_not_that_among_them() -> 
     assert np.abs(response.coefficients[:, 1]).max() < 0.02
     local = localise(training, response)
     weak = np.isnan(training.measured[:, 0])
-    home = np.array([np.nan if not weak[i] else training.covariates[i, 0] - training.label_median[i, 1] for i in range(900)])
+    home = training.covariates[:, 0] - training.label_median[:, 1]
     shift = (local.centres() - training.centres())[:, 0]
     assert np.corrcoef(shift[weak], home[weak])[0, 1] < -0.9  # far places count as less far
     assert (shift[~weak] == 0).all()  # a measurement is what it is
@@ -100,7 +100,7 @@ def test_only_fitted_records_teach() -> None:
 def test_an_unknown_species_or_place_keeps_its_label() -> None:
     training = plants()
     response = fit_place_response(training, EVERYTHING, 10.0)
-    strange = replace(training, species=["Tilia cordata", None] + list(training.species)[2:])
+    strange = replace(training, species=["Tilia cordata", None, *training.species[2:]])
     nowhere = replace(training, covariates=np.full_like(training.covariates, np.nan))
     assert (response.shift(strange)[:2] == 0).all()
     assert (response.shift(nowhere) == 0).all()

@@ -52,7 +52,8 @@ def test_held_out_blocks_and_species_have_no_part_in_the_fit() -> None:
     block = np.floor(table["latitude"] / 10) * 1000 + np.floor(table["longitude"] / 10)
     assert not set(block[split == "regions"]) & set(block[split == "fitting"])
     assert not set(block[split == "stopping"]) & set(block[(split == "fitting") | (split == "regions")])
-    assert not set(table["species"][split == "species"]) & set(table["species"][np.isin(split, ["fitting", "stopping"])])
+    seen = np.isin(split, ["fitting", "stopping"])
+    assert not set(table["species"][split == "species"]) & set(table["species"][seen])
     assert split[0] in {"species", "photos", "fitting"}  # of no block
     assert split[1] not in {"species"}
 

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from data_catalog import ModelSettings
 from plant_traits.errors import ModelError
-from plant_traits.model.distributed import process_group
+from plant_traits.model.distributed import process_group, running_processes
 from plant_traits.model.member import MemberData, TrainedMember, row_weights, train_member
 from plant_traits.model.network_presets import fit_scalings, network_config
 from plant_traits.model.training_set import TrainingSet
@@ -132,7 +133,6 @@ def share_training(rank: int, address: str, folder: Path) -> None:
     plain = SETTINGS.model_copy(update={"dropout": 0.0})
     calls: list[int] = []
     found: dict[str, Any] = {}
-    torch.set_default_dtype(torch.float32)
     with process_group(rank, 2, address):
         whole = train_small(settings=plain, progress=lambda done, *_: calls.append(done))
         found["random"] = random_state()
@@ -155,13 +155,11 @@ def share_training(rank: int, address: str, folder: Path) -> None:
             train_published()
         except ModelError as error:
             found["published"] = str(error)
-    (folder / f"found-{rank}.json").write_text(json.dumps(found))
+        (folder / f"found-{rank}.json").write_text(json.dumps(found))
 
 
 def train_published() -> None:
     """Bring a network with batch normalisation into the process group."""
-    from plant_traits.model.distributed import running_processes
-
     running_processes().joined(torch.nn.Sequential(torch.nn.BatchNorm1d(2)))
 
 
@@ -187,3 +185,5 @@ if __name__ == "__main__":
         train_small(arguments.folder)
     else:
         share_training(arguments.rank, arguments.address, arguments.folder)
+        # Threads of gloo may outlive the group by a moment, and abort an interpreter that is being taken down.
+        os._exit(0)

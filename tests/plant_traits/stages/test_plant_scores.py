@@ -10,8 +10,8 @@ import pytest
 
 from data_catalog import Trait
 from plant_traits.errors import TableError
-from plant_traits.model.held_out import HeldOut
 from plant_traits.model.calibration import Calibration, fit_calibration
+from plant_traits.model.held_out import HeldOut
 from plant_traits.model.trained_model import TrainedModel
 from plant_traits.model.training import Training
 from plant_traits.stages.plant_scores import read_true_values, score_plants

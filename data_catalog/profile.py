@@ -140,7 +140,7 @@ class ModelSettings(Entry):
         default=True, description="move a species' label by what measured plants of one species differ in with climate"
     )
     cleaning: Literal["none", "published", "cross_fitted"] = Field(
-        default="none",
+        default="cross_fitted",
         description="drop photos before training: uncertain ones, as published, or those whose label others contradict",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(

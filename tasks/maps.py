@@ -155,16 +155,20 @@ def show_photos(
     """Lay out photos with what was predicted from each."""
     parts = [run.store.members(x) for x in (shards, predictions, points, features)]
     folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
-    words = {
-        "title": f"{run.spec.profile.title}: photos",
-        "simulated": run.spec.profile.inputs.world is not None,
-        "show_unlicensed": run.spec.profile.show_unlicensed_photos,
-    }
+    title = f"{run.spec.profile.title}: photos"
+    simulated, unlicensed = run.spec.profile.inputs.world is not None, run.spec.profile.show_unlicensed_photos
     return run.step(
         "page of photos",
         "photos-page",
-        partial(write_photos_page, shards=folders, model=run.store.fetch(model), **words),
-        parameters=words,
+        partial(
+            write_photos_page,
+            shards=folders,
+            model=run.store.fetch(model),
+            title=title,
+            simulated=simulated,
+            show_unlicensed=unlicensed,
+        ),
+        parameters={"title": title, "simulated": simulated, "show_unlicensed": unlicensed},
         inputs={
             "shards": shards.digest,
             "predictions": predictions.digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from plant_traits.stages.covariates import describe_layers
 from plant_traits.stages.evaluation import evaluate_variant, gather_scores
 from plant_traits.stages.training import train_model
 from plant_traits.stages.training_table import ShardFolders, build_training_table
-from plant_traits.steps import Artifact
+from plant_traits.steps import Artifact, Summary
 from plant_traits.workspace import RESUME
 from tasks.context import RunContext
 from tasks.model import rasters_of
@@ -75,13 +76,13 @@ def clean(run: RunContext, table: Artifact) -> Artifact | None:
     """Find the photos whose labels do not fit them; None where the profile asks for no cleaning rounds."""
     if run.spec.profile.model.cleaning == "none":
         return None
-    return run.step(
+    return _trained(
+        run,
         "cleaning rounds",
         "cleaning-rounds",
         partial(clean_labels, **_fitting(run), table=run.store.fetch(table)),
         parameters=_parameters(run),
         inputs={"table": table.digest, **_network_start(run)},
-        with_progress=True,
     )
 
 
@@ -89,7 +90,8 @@ def clean(run: RunContext, table: Artifact) -> Artifact | None:
 def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleaning: Artifact | None) -> Artifact:
     """Train the heads on features, covariates and labels."""
     truth = _true_values(run, world)
-    return run.step(
+    return _trained(
+        run,
         "trained heads",
         "model",
         partial(
@@ -101,7 +103,6 @@ def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleani
         ),
         parameters=_parameters(run),
         inputs=_digests(run, table, cleaning, truth),
-        with_progress=True,
     )
 
 
@@ -148,7 +149,8 @@ def evaluate(
     made = []
     for name in variants:
         title = f"variant {name}" if encoder is None else f"variant {name}, {encoder}"
-        artifact = run.step(
+        artifact = _trained(
+            run,
             title,
             "variant",
             partial(
@@ -162,7 +164,6 @@ def evaluate(
             ),
             parameters={**_parameters(run), "name": name, "encoder": encoder},
             inputs=_digests(run, table, cleaning, truth),
-            with_progress=True,
         )
         made.append(artifact)
     return made
@@ -191,6 +192,21 @@ def with_encoder(run: RunContext, encoder: str) -> RunContext:
     """Return the same run with another photo encoder."""
     model = run.spec.profile.model.model_copy(update={"encoder": encoder})
     return replace(run, spec=replace(run.spec, profile=run.spec.profile.model_copy(update={"model": model})))
+
+
+def _trained(
+    run: RunContext,
+    title: str,
+    step: str,
+    call: partial[Summary],
+    *,
+    parameters: dict[str, Any],
+    inputs: dict[str, str],
+) -> Artifact:
+    """Run a step that trains, and forget what a killed one would have resumed from."""
+    artifact = run.step(title, step, call, parameters=parameters, inputs=inputs, with_progress=True)
+    shutil.rmtree(run.workspace.scratch / RESUME, ignore_errors=True)
+    return artifact
 
 
 def _fitting(run: RunContext) -> dict[str, Any]:

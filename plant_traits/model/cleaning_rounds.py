@@ -52,8 +52,8 @@ ENOUGH_LABELS = 20
 """Labels that a trait needs among the photos, and among those of the other folds, to bear witness."""
 
 LARGEST_SHARE = 0.3
-"""Share of the photos above which cleaning is refused: then the photos, the labels or the models are at fault as a
-whole, which dropping hides."""
+"""Share of the photos above which nothing is dropped: then photos, labels or models are at fault as a whole, which
+dropping would hide."""
 
 DROPPED = {
     "row": "int64",
@@ -87,7 +87,8 @@ class CleaningRounds:
             its prediction (uncertain and off), or the probability that the label is wrong, by all traits (label
             contradicted); and of the trait ``label``, ``predicted`` and ``sd``, working space.
         rounds: for each round ``round``, ``photos`` that it looked at and ``dropped`` of them.
-        wrong_share: estimated share of photos with wrong labels before cleaning; None where the rule does not say.
+        wrong_share: upper bound of the share of photos with wrong labels before cleaning; None where the rule does not
+            say.
         skipped: why nothing was judged; None where photos were.
     """
 
@@ -135,11 +136,12 @@ def clean(
         rule: ``published`` or ``cross_fitted``.
         groups: (n,) records that share one are never on both sides of a fold; by default their occasions.
         seed: of the folds and of the permutations.
-        largest_share: share of the photos that may be dropped.
+        largest_share: share of the photos that may be dropped, and that ``cross_fitted`` believes may be wrong.
         device: where models predict.
 
     Returns:
-        What was dropped and why. Where too few photos are labelled, or all are of one occasion, that is nothing.
+        What was dropped and why. Where too few photos are labelled, all are of one occasion, or the models that
+        ``cross_fitted`` asks know too little to judge, that is nothing, and ``skipped`` says so.
 
     Raises:
         ModelError: more than ``largest_share`` of the photos would be dropped.
@@ -152,7 +154,7 @@ def clean(
         found = _published(training, fit, photo, enough, device)
     else:
         fold = _folds(training.occasion if groups is None else groups, seed)
-        found = _cross_fitted(training, fit, photo, enough, fold, seed, device)
+        found = _cross_fitted(training, fit, photo, enough, fold, seed=seed, largest_share=largest_share, device=device)
     if len(found.dropped) > largest_share * photo.sum():
         raise ModelError(
             f"cleaning rounds ({rule}): expected to drop at most {largest_share:.0%} of {int(photo.sum())} photos, "
@@ -185,7 +187,15 @@ def _published(training: TrainingSet, fit: Fit, photo: BoolArray, enough: BoolAr
 
 
 def _cross_fitted(
-    training: TrainingSet, fit: Fit, photo: BoolArray, enough: BoolArray, fold: IntArray, seed: int, device: str
+    training: TrainingSet,
+    fit: Fit,
+    photo: BoolArray,
+    enough: BoolArray,
+    fold: IntArray,
+    *,
+    seed: int,
+    largest_share: float,
+    device: str,
 ) -> CleaningRounds:
     """Drop photos whose label is sooner that of another photo, by models that have not seen their group."""
     rows, label = np.flatnonzero(photo), training.centres()
@@ -200,6 +210,9 @@ def _cross_fitted(
         said.sd[fold[rows] == number] = np.where(taught, part.sd, np.nan)
     species = pd.factorize(np.array(training.species, dtype=object)[rows])[0]
     wrong, share = wrong_label_probability(said.label, said.mean, said.sd, species, seed=seed)
+    if share > largest_share:
+        why = f"the models cannot tell labels of other species from a photo's own: by them up to {share:.0%} are wrong"
+        return _nothing("cross_fitted", photo, why, share)
     distance = np.nan_to_num(np.abs(said.label - said.mean) / said.sd, nan=-1.0)
     value = np.broadcast_to(wrong[:, None], said.mean.shape)
     threshold = np.full(len(enough), WRONG)
@@ -210,10 +223,10 @@ def _cross_fitted(
     return CleaningRounds("cross_fitted", keep, dropped, rounds, share)
 
 
-def _nothing(rule: Rule, photo: BoolArray, why: str) -> CleaningRounds:
+def _nothing(rule: Rule, photo: BoolArray, why: str, share: float | None = None) -> CleaningRounds:
     empty = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in DROPPED.items()})
     rounds = ({"round": 1, "photos": int(photo.sum()), "dropped": 0},)
-    return CleaningRounds(rule, np.ones(len(photo), dtype=bool), empty, rounds, skipped=why)
+    return CleaningRounds(rule, np.ones(len(photo), dtype=bool), empty, rounds, share, why)
 
 
 def _ask(model: TrainedModel, training: TrainingSet, rows: IntArray, device: str) -> _Judged:

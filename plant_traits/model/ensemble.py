@@ -126,9 +126,10 @@ def fit_ensemble(
 def _deterministic(threads: int, device: str) -> Iterator[None]:
     """Fix threads and algorithms for the duration, and leave the global random state as it was."""
     before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if device == "cuda" else []):
+    accelerated = device.startswith("cuda")
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if accelerated else []):
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=device == "cuda")
+        torch.use_deterministic_algorithms(True, warn_only=accelerated)
         try:
             yield
         finally:

@@ -163,7 +163,8 @@ def evaluate(
     Returns:
         modalities -> trait id -> n, pearson_r, r2, rmse, nmae, gaussian_nll and crps (of the calibrated total variance)
         with their values as_predicted, coverage, pit (counts), by_growth_form (the same of each growth form; only n
-        below ``MINIMUM_RECORDS``). Traits with fewer records are left out.
+        below ``MINIMUM_RECORDS``), and of all records and of each growth form by_biome (n and coverage) where biomes
+        are known. Traits with fewer records are left out.
     """
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     parts = [group.partition("/") for group in held.groups]
@@ -174,10 +175,10 @@ def evaluate(
             if known.sum() < MINIMUM_RECORDS:
                 continue
             found = _score(held, crossed, kind, column, known)
-            found["by_biome"] = _by_biome(held, crossed, kind, column, known, biomes)
+            found |= _by_biome(held, crossed, kind, column, known, biomes)
             found["by_growth_form"] = {
                 "unknown" if form == EVERYTHING else form: _score(held, crossed, kind, column, known & (forms == form))
-                | {"by_biome": _by_biome(held, crossed, kind, column, known & (forms == form), biomes)}
+                | _by_biome(held, crossed, kind, column, known & (forms == form), biomes)
                 for form in sorted(set(forms[known]))
             }
             if species is not None:
@@ -242,7 +243,7 @@ def _by_biome(
     chosen: npt.NDArray[np.bool_],
     biomes: npt.NDArray[np.object_],
 ) -> dict[str, dict[str, Any]]:
-    """Return n, and the coverage of conformal intervals where there are enough, in each biome of the chosen records."""
+    """Return by_biome, n and where there are enough the coverage of each; nothing where no biome is known."""
     if set(biomes[chosen]) <= {""}:
         return {}
     found: dict[str, dict[str, Any]] = {}
@@ -251,7 +252,7 @@ def _by_biome(
         found[name or "unknown"] = {"n": score["n"]}
         if "coverage" in score:
             found[name or "unknown"]["coverage"] = {key: score["coverage"][key] for key in ("level", "conformal")}
-    return found
+    return {"by_biome": found}
 
 
 def _folds(block: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

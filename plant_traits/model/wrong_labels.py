@@ -13,6 +13,10 @@ IntArray = npt.NDArray[np.int64]
 PERMUTATIONS = 20
 """Times that every photo is given the label of another, to learn how far off wrong labels are."""
 
+FAR = (0.5, 0.75, 0.9)
+"""Quantiles of the surprise at wrong labels, beyond each of which the share of wrong labels is sought. Right labels lie
+there too where predictions are poor, so the smallest finding is nearest."""
+
 FURTHEST = 1000.0
 """Sum of squares beyond which labels are equally far off: tail probabilities beyond it are too small for a float."""
 
@@ -26,9 +30,10 @@ def wrong_label_probability(
     median of a normal's, as a chi-square's tail probability, so that photos with few known traits compare with others.
     What wrong labels look like is known without any example: labels dealt anew among the photos. With f the density of
     the photos' surprise and g that of labels dealt anew, the probability is share * g / f, where g / f rises with the
-    surprise (isotonic regression), and share is the proportion of photos beyond the median of g over that of g itself:
-    few right labels are that far off. Where hardly any label is wrong, hardly any probability is high, so the rule
-    costs little there, which a fixed quantile would not.
+    surprise (isotonic regression), and share is the proportion of photos far off over that of labels dealt anew, at the
+    bound (``FAR``) where it is smallest: few right labels are as far off as most wrong ones. Where hardly any label is
+    wrong, hardly any probability is high, so the rule costs little there, which a fixed quantile would not. The share
+    is an upper bound, and a loose one where predictions hardly tell species apart: probabilities mean nothing then.
 
     Args:
         label: (n, t) labels, working space, NaN where unknown.
@@ -58,8 +63,9 @@ def wrong_label_probability(
     probability = np.zeros(len(label))
     if not len(of_wrong) or not known.any():
         return probability, 0.0
-    far = np.median(of_wrong)
-    share = min(float((surprise[known] >= far).mean() / (of_wrong >= far).mean()), 1.0)
+    far = np.quantile(of_wrong, FAR)
+    beyond = [(surprise[known] >= bound).mean() / (of_wrong >= bound).mean() for bound in far]
+    share = min(float(min(beyond)), 1.0)
     probability[known] = np.minimum(share * _density_ratio(surprise[known], of_wrong), 1.0)
     return probability, share
 

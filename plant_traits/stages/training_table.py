@@ -21,7 +21,8 @@ from plant_traits.grid import Grid
 from plant_traits.model.location_encoders import PlaceFeatures
 from plant_traits.model.splits import occasions
 from plant_traits.model.training_set import TrainingSet
-from plant_traits.schemas import MEASUREMENT, SHARD_ROW, SPECIES_RECORD, SPECIES_TRAIT, read_table
+from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE
+from plant_traits.schemas import MEASUREMENT, PHOTO, SHARD_ROW, SPECIES_RECORD, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
 from plant_traits.stages.places import place_features
 from plant_traits.stages.prediction import features_of
@@ -104,12 +105,14 @@ def build_training_table(
         Counts of rows by origin, and of those without any label or input.
 
     Raises:
-        InputError: nothing is labelled.
+        InputError: there is no shard, or nothing is labelled.
+        TableError: a file cannot be read, or the shards' covariates are others than those of the measurements.
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
-    records = _records(shards, len(traits), photos_only=not settings.train_on_records)
+    records, left_out = _records(shards, len(traits), photos_only=not settings.train_on_records)
     encoders = place_features(settings.location_encoder, settings.location_encoder_location)
     names, measurements = _measurements(taxa, rasters, encoders, traits, records.image.shape[1])
+    _check_names(shards, names)
     rows = _concatenate([records, measurements])
     with_photo = _has_photo(rows)
     weak = _weak_labels(rows, labels, traits, with_photo)
@@ -121,7 +124,7 @@ def build_training_table(
         )
     usable = with_photo | np.isfinite(rows.covariates).any(axis=1)
     keep = labelled & usable
-    table = rows.table.drop(columns=["observer", "observed_on"])
+    table = rows.table.drop(columns=["observer", "observed_on", "photo_sha256"])
     table["occasion"] = _occasions(rows.table)
     table["biome"] = biomes_of_matrix(rows.covariates, names)
     for column, trait in enumerate(traits):
@@ -134,12 +137,16 @@ def build_training_table(
     np.save(destination / COVARIATES, rows.covariates[keep], allow_pickle=False)
     (destination / NAMES).write_text(json.dumps(names), encoding="utf-8")
     return {
-        "in": {"records": len(records.table), "places with a measurement": len(measurements.table)},
+        "in": {
+            "records": len(records.table) + left_out,
+            "places with a measurement": len(measurements.table),
+        },
         "out": {
             "training rows with a photo": int((keep & with_photo).sum()),
             "training rows without a photo": int((keep & ~with_photo).sum()),
         },
         "lost": {
+            f"record without a photo{', its species known from that cell' * settings.train_on_records}": left_out,
             "row without any label": int((~labelled).sum()),
             "row without photo and covariates": int((labelled & ~usable).sum()),
         },
@@ -199,13 +206,13 @@ def _texts(column: pd.Series) -> list[str | None]:
 
 
 def _occasions(table: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Join records of one observation, one photo, or one observer's day."""
+    """Join records of one observation, one photo, one picture under several ids, or one observer's day."""
     places = (
         table["species"].astype("str") + " " + table["latitude"].astype("str") + " " + table["longitude"].astype("str")
     )
     known = table["observer"].notna() & table["observed_on"].notna()
     day = (table["observer"].astype("str") + " " + table["observed_on"].astype("str")).where(known)
-    return occasions(table["observation_id"].fillna(places), table["photo_id"], day)
+    return occasions(table["observation_id"].fillna(places), table["photo_id"], table["photo_sha256"], day)
 
 
 def _weak_labels(
@@ -224,16 +231,28 @@ def _weak_labels(
     return weak
 
 
-def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> _Rows:
+def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> tuple[_Rows, int]:
+    """Return the records of all shards that take part, and how many others there are."""
+    if not shards:
+        raise InputError("training table: expected the shards of a run's records, found none; widen region or month")
     columns = ["observation_id", "photo_id", "species", "genus", "family", "growth_form"]
     columns += ["latitude", "longitude", "observer", "observed_on"]
-    parts = []
+    parts, seen = [], 0
     for folders in shards:
-        table = read_table(folders.shard / "observations.parquet", SHARD_ROW, columns)
+        table = read_table(folders.shard / OBSERVATIONS_FILE, SHARD_ROW, columns)
+        photos = read_table(folders.shard / PHOTOS_FILE, PHOTO, ["photo_id", "sha256"])
+        table["photo_sha256"] = table["photo_id"].map(photos.set_index("photo_id")["sha256"])
         image = features_of(folders.features, table["photo_id"])
         covariates, _ = read_points(folders.points)
-        parts.append(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)))
-    rows = _concatenate(parts)
+        seen += len(table)
+        # A shard is thinned before the next is read: rows without a photo are as wide as those with one.
+        parts.append(_thinned(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)), photos_only))
+    rows = _thinned(_concatenate(parts), photos_only)
+    return rows, seen - len(rows.table)
+
+
+def _thinned(rows: _Rows, photos_only: bool) -> _Rows:
+    """Keep rows with a photo and, unless they alone are wanted, one without of each species and cell."""
     has_photo = _has_photo(rows)
     place = pd.DataFrame(
         {
@@ -243,6 +262,16 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
         }
     )
     return _take(rows, has_photo if photos_only else has_photo | ~place.duplicated().to_numpy())
+
+
+def _check_names(shards: Sequence[ShardFolders], names: tuple[str, ...]) -> None:
+    for folders in shards:
+        found = read_points(folders.points)[1]
+        if found != names:
+            raise TableError(
+                f"training table: expected the covariates {names[:40]} in this order at the records of "
+                f"{folders.points}, as at the measurements, found {found[:40]}; sample them again from the same rasters"
+            )
 
 
 def _measurements(

@@ -331,3 +331,14 @@ def test_nothing_is_judged_where_there_is_too_little() -> None:
     assert alone.keep.all()
     assert alone.skipped is not None
     assert "one fold" in alone.skipped
+
+
+def test_models_that_know_nothing_do_not_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    training, _ = herbarium()
+    answer = (np.zeros((900, 4)), np.ones((900, 4)))
+    found = clean(training, scripted(monkeypatch, [answer] * FOLDS), "cross_fitted")
+    assert found.keep.all()
+    assert found.dropped.empty
+    assert found.wrong_share == pytest.approx(1.0, abs=0.1)
+    assert found.skipped is not None
+    assert found.skipped.startswith("the models cannot tell")

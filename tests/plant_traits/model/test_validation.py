@@ -123,3 +123,14 @@ def test_within_species_asks_for_plants_that_share_a_species() -> None:
     found = within_species(replace(held, measured=measured), TRAITS, species)
     assert found["geospatial"] == {"height": {"pearson_r": pytest.approx(1.0), "n": 20, "groups": 10}}
     assert "sla" not in found["geospatial"]  # eight plants are too few
+
+
+def test_biomes_are_told_apart_where_they_are_known() -> None:
+    held = held_out(n=300)
+    groups = (*(["tree/arid", "tree", "herb/polar"][k % 3] for k in range(299)), "herb/arid")
+    found = evaluate(replace(held, groups=groups), cross_calibrate(held, TRAITS), TRAITS)["geospatial"]["sla"]
+    assert {name: one["n"] for name, one in found["by_biome"].items()} == {"unknown": 100, "arid": 101, "polar": 99}
+    herbs = found["by_growth_form"]["herb"]["by_biome"]
+    assert herbs["arid"] == {"n": 1}
+    assert herbs["polar"]["coverage"]["level"] == [0.5, 0.8, 0.9, 0.95]
+    assert "by_biome" not in evaluate(held, cross_calibrate(held, TRAITS), TRAITS)["geospatial"]["sla"]

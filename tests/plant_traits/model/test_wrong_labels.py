@@ -15,11 +15,12 @@ def test_the_probability_of_a_wrong_label_is_what_it_says() -> None:
     label[wrong] = (generator.normal(size=(n, 3)) * 2 + generator.normal(size=(n, 3)))[wrong]
     # standard deviations that are too wide by a factor change nothing: scales are estimated
     probability, share = wrong_label_probability(label, truth, np.full((n, 3), 5.0), np.arange(n), seed=0)
-    assert share == pytest.approx(0.2, abs=0.02)
+    assert share == pytest.approx(0.2, abs=0.03)
     for low, high in ((0.0, 0.1), (0.2, 0.5), (0.5, 0.8), (0.9, 1.01)):
         within = (probability >= low) & (probability < high)
         assert within.sum() > 100
-        assert wrong[within].mean() == pytest.approx(probability[within].mean(), abs=0.08)
+        # the share is the smallest of three findings, so probabilities err on the side of acquittal
+        assert -0.03 < wrong[within].mean() - probability[within].mean() < 0.15
 
 
 def test_without_any_prediction_no_label_is_doubted() -> None:
@@ -38,7 +39,7 @@ def test_labels_of_the_same_species_are_no_example_of_wrong_ones() -> None:
     label[wrong] -= 2 * centre[wrong]
     ones = np.ones((4000, 2))
     probability, share = wrong_label_probability(label, centre, ones, np.where(wrong, 1 - species, species), seed=0)
-    assert share == pytest.approx(0.1, abs=0.02)
+    assert share == pytest.approx(0.1, abs=0.03)
     assert ((probability > 0.5) == wrong).mean() > 0.99
 
 
@@ -51,3 +52,12 @@ def test_labels_beyond_all_measure_are_wrong_all_the_same() -> None:
     assert (probability[:300] > 0.5).all()
     assert (probability[300:] < 0.5).all()
     assert share == pytest.approx(300 / 2000, rel=1e-3)
+
+
+def test_poor_predictions_accuse_few_right_labels() -> None:
+    generator = np.random.default_rng(6)
+    signal = generator.normal(size=(4000, 4))
+    label = 0.5 * signal + np.sqrt(0.75) * generator.normal(size=(4000, 4))  # a correlation of one half
+    probability, share = wrong_label_probability(label, 0.5 * signal, np.ones((4000, 4)), np.arange(4000), seed=0)
+    assert share < 0.15
+    assert (probability > 0.5).mean() < 0.02

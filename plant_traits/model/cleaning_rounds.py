@@ -87,8 +87,8 @@ class CleaningRounds:
             its prediction (uncertain and off), or the probability that the label is wrong, by all traits (label
             contradicted); and of the trait ``label``, ``predicted`` and ``sd``, working space.
         rounds: for each round ``round``, ``photos`` that it looked at and ``dropped`` of them.
-        wrong_share: upper bound of the share of photos with wrong labels before cleaning; None where the rule does not
-            say.
+        wrong_share: estimated share of photos with labels of quite other species before cleaning; None where the rule
+            does not say.
         skipped: why nothing was judged; None where photos were.
     """
 

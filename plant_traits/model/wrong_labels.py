@@ -15,7 +15,7 @@ PERMUTATIONS = 20
 
 FAR = (0.5, 0.75, 0.9)
 """Quantiles of the surprise at wrong labels, beyond each of which the share of wrong labels is sought. Right labels lie
-there too where predictions are poor, so the smallest finding is nearest."""
+there too where predictions are poor, so the smallest finding is taken."""
 
 FURTHEST = 1000.0
 """Sum of squares beyond which labels are equally far off: tail probabilities beyond it are too small for a float."""
@@ -32,8 +32,8 @@ def wrong_label_probability(
     the photos' surprise and g that of labels dealt anew, the probability is share * g / f, where g / f rises with the
     surprise (isotonic regression), and share is the proportion of photos far off over that of labels dealt anew, at the
     bound (``FAR``) where it is smallest: few right labels are as far off as most wrong ones. Where hardly any label is
-    wrong, hardly any probability is high, so the rule costs little there, which a fixed quantile would not. The share
-    is an upper bound, and a loose one where predictions hardly tell species apart: probabilities mean nothing then.
+    wrong, hardly any probability is high, so the rule costs little there, which a fixed quantile would not. Where
+    predictions hardly tell species apart the share comes out large, and probabilities mean nothing.
 
     Args:
         label: (n, t) labels, working space, NaN where unknown.
@@ -65,7 +65,7 @@ def wrong_label_probability(
         return probability, 0.0
     far = np.quantile(of_wrong, FAR)
     beyond = [(surprise[known] >= bound).mean() / (of_wrong >= bound).mean() for bound in far]
-    share = min(float(min(beyond)), 1.0)
+    share = float(min(*beyond, 1.0))
     probability[known] = np.minimum(share * _density_ratio(surprise[known], of_wrong), 1.0)
     return probability, share
 

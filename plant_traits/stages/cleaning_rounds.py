@@ -57,7 +57,7 @@ def clean_labels(
         progress: called with (epochs done, epochs planned).
 
     Returns:
-        Counts of photos looked at and dropped, by reason.
+        Counts of photos dropped, by reason and fit; why a fit was not cleaned; and the estimated share of wrong labels.
 
     Raises:
         ModelError: there is nothing to clean, or too much would be dropped.
@@ -72,29 +72,40 @@ def clean_labels(
     chosen = {FIRST: split == "fitting"}
     if settings.refit:
         chosen[REFIT] = np.ones(len(split), dtype=bool)
-    stopping = read.training.rows(split == "stopping")
     planned = len(chosen) * FITS[rule] * EPOCHS
     finished = 0
 
-    def fit(part: TrainingSet) -> TrainedModel:
-        nonlocal finished
-        model = fit_ensemble(
-            how, part, stopping, progress=lambda done, _total, _scores: progress(finished + done, planned)
-        ).model
-        finished += EPOCHS
-        return model
-
-    found = {}
+    found: dict[str, pd.DataFrame] = {}
+    lost: dict[str, int] = {}
+    skipped: dict[str, str] = {}
+    wrong: dict[str, float] = {}
     for name, rows in chosen.items():
-        part = localised(read.training, rows, how)[0].rows(rows)
-        rounds = clean(part, fit, rule, groups=part.occasion, seed=settings.seed, device=device)
+        training, _ = localised(read.training, rows, how)
+        stopping = training.rows(split == "stopping")
+
+        def fit(part: TrainingSet, stopping: TrainingSet = stopping) -> TrainedModel:
+            nonlocal finished
+            model = fit_ensemble(
+                how, part, stopping, progress=lambda done, _total, _scores: progress(finished + done, planned)
+            ).model
+            finished += EPOCHS
+            return model
+
+        rounds = clean(training.rows(rows), fit, rule, seed=settings.seed, device=device)
         found[name] = _dropped(rounds, np.flatnonzero(rows), read.rows, traits)
-        counts = rounds.counts()
-        looked_at = rounds.rounds[0]["photos"]
+        lost |= {f"{reason}, {name} fit": n for reason, n in rounds.counts().items()}
+        skipped |= {name: rounds.skipped} if rounds.skipped else {}
+        wrong |= {name: rounds.wrong_share} if rounds.wrong_share is not None else {}
     dropped = pd.concat([frame.assign(fit=name) for name, frame in found.items()], ignore_index=True)
     columns = ["fit", *(column for column in dropped.columns if column != "fit")]
     dropped[columns].to_csv(destination / DROPPED, index=False)
-    return {"in": {"photos with a label": looked_at}, "lost": counts}
+    return {
+        "in": {"training rows": len(split)},
+        "out": {f"photos left out of the {name} fit": len(frame) for name, frame in found.items()},
+        "lost": lost,
+        "not judged": skipped,
+        "share of labels estimated to be wrong": wrong,
+    }
 
 
 def read_dropped(folder: Path, n: int, fit: str = FIRST) -> npt.NDArray[np.bool_]:

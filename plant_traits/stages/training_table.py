@@ -109,10 +109,10 @@ def build_training_table(
         TableError: a file cannot be read, or the shards' covariates are others than those of the measurements.
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
-    records, left_out = _records(shards, len(traits), photos_only=not settings.train_on_records)
+    records, names, left_out = _records(shards, len(traits), photos_only=not settings.train_on_records)
     encoders = place_features(settings.location_encoder, settings.location_encoder_location)
-    names, measurements = _measurements(taxa, rasters, encoders, traits, records.image.shape[1])
-    _check_names(shards, names)
+    read, measurements = _measurements(taxa, rasters, encoders, traits, records.image.shape[1])
+    _check_names(read, names)
     rows = _concatenate([records, measurements])
     with_photo = _has_photo(rows)
     weak = _weak_labels(rows, labels, traits, with_photo)
@@ -146,7 +146,7 @@ def build_training_table(
             "training rows without a photo": int((keep & ~with_photo).sum()),
         },
         "lost": {
-            f"record without a photo{', its species known from that cell' * settings.train_on_records}": left_out,
+            "record without a photo" + ", species and cell seen already" * settings.train_on_records: left_out,
             "row without any label": int((~labelled).sum()),
             "row without photo and covariates": int((labelled & ~usable).sum()),
         },
@@ -231,24 +231,26 @@ def _weak_labels(
     return weak
 
 
-def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> tuple[_Rows, int]:
-    """Return the records of all shards that take part, and how many others there are."""
+def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> tuple[_Rows, tuple[str, ...], int]:
+    """Return the records of all shards that take part, the names of their covariates, and how many others there are."""
     if not shards:
         raise InputError("training table: expected the shards of a run's records, found none; widen region or month")
     columns = ["observation_id", "photo_id", "species", "genus", "family", "growth_form"]
     columns += ["latitude", "longitude", "observer", "observed_on"]
-    parts, seen = [], 0
+    parts, seen, names = [], 0, None
     for folders in shards:
         table = read_table(folders.shard / OBSERVATIONS_FILE, SHARD_ROW, columns)
         photos = read_table(folders.shard / PHOTOS_FILE, PHOTO, ["photo_id", "sha256"])
         table["photo_sha256"] = table["photo_id"].map(photos.set_index("photo_id")["sha256"])
         image = features_of(folders.features, table["photo_id"])
-        covariates, _ = read_points(folders.points)
+        covariates, found = read_points(folders.points)
+        names = names or found
+        _check_names(found, names)
         seen += len(table)
         # A shard is thinned before the next is read: rows without a photo are as wide as those with one.
         parts.append(_thinned(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)), photos_only))
     rows = _thinned(_concatenate(parts), photos_only)
-    return rows, seen - len(rows.table)
+    return rows, names or (), seen - len(rows.table)
 
 
 def _thinned(rows: _Rows, photos_only: bool) -> _Rows:
@@ -264,14 +266,12 @@ def _thinned(rows: _Rows, photos_only: bool) -> _Rows:
     return _take(rows, has_photo if photos_only else has_photo | ~place.duplicated().to_numpy())
 
 
-def _check_names(shards: Sequence[ShardFolders], names: tuple[str, ...]) -> None:
-    for folders in shards:
-        found = read_points(folders.points)[1]
-        if found != names:
-            raise TableError(
-                f"training table: expected the covariates {names[:40]} in this order at the records of "
-                f"{folders.points}, as at the measurements, found {found[:40]}; sample them again from the same rasters"
-            )
+def _check_names(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    if found != expected:
+        raise TableError(
+            f"training table: expected the covariates {expected[:40]} in this order at all records and measurements, "
+            f"found {found[:40]}; sample them again from the same rasters"
+        )
 
 
 def _measurements(

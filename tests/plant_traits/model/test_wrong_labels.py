@@ -57,7 +57,9 @@ def test_labels_beyond_all_measure_are_wrong_all_the_same() -> None:
 def test_poor_predictions_accuse_few_right_labels() -> None:
     generator = np.random.default_rng(6)
     signal = generator.normal(size=(4000, 4))
-    label = 0.5 * signal + np.sqrt(0.75) * generator.normal(size=(4000, 4))  # a correlation of one half
-    probability, share = wrong_label_probability(label, 0.5 * signal, np.ones((4000, 4)), np.arange(4000), seed=0)
-    assert share < 0.15
-    assert (probability > 0.5).mean() < 0.02
+    for correlation in (0.5, 0.6, 0.7, 0.9):
+        expected = correlation * signal
+        label = expected + np.sqrt(1 - correlation**2) * generator.normal(size=(4000, 4))
+        probability, share = wrong_label_probability(label, expected, np.ones((4000, 4)), np.arange(4000), seed=0)
+        assert share < 0.15
+        assert (probability > 0.5).mean() < 0.03

@@ -62,7 +62,8 @@ class ContactSheet:
         model_id: which model predicted.
         photos: one row per photo to list: ``observation_id``, ``photo_id``, ``photo_url``, ``species``,
             ``growth_form``, ``licence``, ``attribution``, ``modalities``.
-        estimates: ``observation_id``, ``photo_id``, ``trait``, and ``mean``, ``lower``, ``upper`` in working space.
+        estimates: ``observation_id``, ``photo_id``, ``trait``, ``mean``, ``lower`` and ``upper`` in working space, and
+            ``checked``, whether the interval was calibrated on held-out records.
         thumbnails: JPEG bytes by photo id; a photo without one is listed in words.
         withheld: by photo id, why its picture is not shown.
         unusable: photos that could not be read: columns of ``photos`` and ``reason``.
@@ -136,10 +137,11 @@ def write_contact_sheet(sheet: ContactSheet, path: Path) -> None:
     path.write_text(page, encoding="utf-8", newline="\n")
 
 
-def estimate_text(trait: Trait, mean: float, lower: float, upper: float) -> tuple[str, str]:
+def estimate_text(trait: Trait, mean: float, lower: float, upper: float, checked: bool = True) -> tuple[str, str]:
     """Set a working-space estimate and its interval on the natural scale: ``1.2 m`` and ``(0.40–3.5)``.
 
-    An interval without an end is said to have none; a missing estimate is a dash, a missing interval nothing.
+    An interval that was not calibrated is said to be unchecked; one without an end, to have none; a missing estimate is
+    a dash, a missing interval nothing.
     """
     if not math.isfinite(mean):
         return typography.MISSING, ""
@@ -150,13 +152,14 @@ def estimate_text(trait: Trait, mean: float, lower: float, upper: float) -> tupl
     if math.isinf(lower) or math.isinf(upper):
         return value, "(no bound known)"
     ends = typography.quantity_text(low, 2), typography.quantity_text(high, 2)
-    return value, f"({(' to ' if any('−' in end for end in ends) else '–').join(ends)})"
+    words = (" to " if any("−" in end for end in ends) else "–").join(ends)
+    return value, f"({words})" if checked else f"({words}, unchecked)"
 
 
 def _check(sheet: ContactSheet) -> None:
     wanted = {
         "photos": (*_RECORD, "licence", "attribution", "modalities"),
-        "estimates": ("observation_id", "photo_id", "trait", "mean", "lower", "upper"),
+        "estimates": ("observation_id", "photo_id", "trait", "mean", "lower", "upper", "checked"),
         "unusable": (*_RECORD, "modalities", "reason"),
     }
     for name, columns in wanted.items():
@@ -224,7 +227,7 @@ def _line(trait: Trait, row: Mapping[Hashable, Any] | None, span: tuple[float, f
         ends = [100 * (min(max(x, span[0]), span[1]) - span[0]) / (span[1] - span[0]) for x in (lower, mean, upper)]
         bar = {"left": f"{ends[0]:.1f}", "width": f"{ends[2] - ends[0]:.1f}", "at": f"{ends[1]:.1f}"}
         bar = bar if all(math.isfinite(end) for end in ends) else None
-    value, interval = estimate_text(trait, mean, lower, upper)
+    value, interval = estimate_text(trait, mean, lower, upper, bool(row["checked"]))
     return {"name": trait.name, "value": value, "interval": interval, "bar": bar}
 
 

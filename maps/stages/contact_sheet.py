@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.stats import norm
 
 from maps.contact_sheet import ContactSheet, thumbnail_or_reason, write_contact_sheet
 from maps.photo_licences import withheld_reasons
@@ -213,14 +215,21 @@ def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def _estimates(shards: Sequence[SheetFolders], chosen: pd.DataFrame, model: TrainedModel, level: float) -> pd.DataFrame:
-    """Return mean, lower and upper end in working space of every chosen photo and trait."""
+    """Return mean, lower and upper end in working space of every chosen photo and trait.
+
+    Where too few photos were held out to tell how far an interval must reach, it is the model's own, of a normal
+    distribution, and not ``checked``.
+    """
     parts = []
     for number, of_shard in chosen.groupby("shard", sort=True):
         table = read_table(shards[int(str(number))].predictions / PREDICTIONS_FILE, PREDICTION)
         rows = table.merge(of_shard[[*KEY, "group"]], on=list(KEY))
         lower, upper = interval_ends(model.calibration, rows, rows["group"].tolist(), level)
-        parts.append(rows[[*KEY, "trait", "mean"]].assign(lower=lower, upper=upper))
-    columns = [*KEY, "trait", "mean", "lower", "upper"]
+        checked = ~np.isinf(lower)
+        spread = norm.ppf((1 + level) / 2) * np.sqrt(rows["variance_aleatoric"] + rows["variance_epistemic"])
+        lower, upper = np.where(checked, lower, rows["mean"] - spread), np.where(checked, upper, rows["mean"] + spread)
+        parts.append(rows[[*KEY, "trait", "mean"]].assign(lower=lower, upper=upper, checked=checked))
+    columns = [*KEY, "trait", "mean", "lower", "upper", "checked"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 

@@ -21,6 +21,7 @@ from plant_traits.steps import Summary
 
 DROPPED = "dropped.csv"
 FIRST, REFIT = "first", "refit"
+SAID = {FIRST: "first fit", REFIT: "refit"}
 
 FITS = {"published": 2, "cross_fitted": FOLDS}
 EPOCHS = 15
@@ -81,7 +82,8 @@ def clean_labels(
     wrong: dict[str, float] = {}
     for name, rows in chosen.items():
         training, _ = localised(read.training, rows, how)
-        stopping = training.rows(split == "stopping")
+        # Among all records none is left to stop the judges: they are trained to the end.
+        stopping = training.rows((split == "stopping") & ~rows)
 
         def fit(part: TrainingSet, stopping: TrainingSet = stopping) -> TrainedModel:
             nonlocal finished
@@ -93,7 +95,7 @@ def clean_labels(
 
         rounds = clean(training.rows(rows), fit, rule, seed=settings.seed, device=device)
         found[name] = _dropped(rounds, np.flatnonzero(rows), read.rows, traits)
-        lost |= {f"{reason}, {name} fit": n for reason, n in rounds.counts().items()}
+        lost |= {f"{reason}, {SAID[name]}": n for reason, n in rounds.counts().items()}
         skipped |= {name: rounds.skipped} if rounds.skipped else {}
         wrong |= {name: rounds.wrong_share} if rounds.wrong_share is not None else {}
     dropped = pd.concat([frame.assign(fit=name) for name, frame in found.items()], ignore_index=True)
@@ -101,7 +103,7 @@ def clean_labels(
     dropped[columns].to_csv(destination / DROPPED, index=False)
     return {
         "in": {"training rows": len(split)},
-        "out": {f"photos left out of the {name} fit": len(frame) for name, frame in found.items()},
+        "out": {f"photos left out of the {SAID[name]}": len(frame) for name, frame in found.items()},
         "lost": lost,
         "not judged": skipped,
         "share of labels estimated to be wrong": wrong,

@@ -13,7 +13,7 @@ from data_catalog import ModelSettings, Trait
 from plant_traits.errors import InputError
 from plant_traits.model.ensemble import Fitting
 from plant_traits.model.score_table import score_table
-from plant_traits.model.training import train
+from plant_traits.model.training import localised, split_records, train
 from plant_traits.model.variants import variant
 from plant_traits.stages.cleaning_rounds import read_dropped
 from plant_traits.stages.plant_scores import read_true_values, score_plants
@@ -68,12 +68,15 @@ def evaluate_variant(
     if chosen.true_values:
         read = _with_true_values(read, traits, truth)
     dropped = read_dropped(cleaning, len(read.rows)) if cleaning is not None and chosen.cleaned else None
-    training = chosen.inputs(read.training)
+    how = Fitting(traits, settings, encoder_identity, device, THREADS, resume)
+    # Labels are those of the whole model: what withholds inputs from a network does not withhold them from its labels.
+    training, _ = localised(read.training, split_records(read.training, how) == "fitting", how)
+    how = replace(how, settings=settings.model_copy(update={"local_labels": False}))
+    training = chosen.inputs(training)
     has_image, has_place = training.present()
     keep = np.asarray(has_image | has_place)
     rows, training = read.rows.loc[keep].reset_index(drop=True), training.rows(keep)
     dropped = None if dropped is None else dropped[keep]
-    how = Fitting(traits, settings, encoder_identity, device, THREADS, resume)
     tasks = [[trait] for trait in traits] if chosen.single_task else [list(traits)]
     title = name if encoder is None else f"{name}, {encoder}"
     tables = []

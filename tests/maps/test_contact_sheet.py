@@ -78,7 +78,7 @@ def photo_row(number: int, **values: object) -> dict[str, object]:
 def estimate(number: int, trait: str, mean: float, lower: float, upper: float) -> dict[str, object]:
     observation = f"gbif:key:https://www.inaturalist.org/observations/{number}"
     return {"observation_id": observation, "photo_id": f"p{number}", "trait": trait} | {
-        "mean": mean, "lower": lower, "upper": upper,
+        "mean": mean, "lower": lower, "upper": upper, "checked": True,
     }  # fmt: skip
 
 
@@ -131,6 +131,7 @@ def test_estimates_are_set_on_the_natural_scale(catalog: Catalog) -> None:
     assert estimate_text(height, np.log(1.2), np.log(0.4), np.log(3.5)) == ("1.2 m", "(0.40–3.5)")
     assert estimate_text(sla, np.log(14), np.log(9.96), np.log(21.4)) == ("14 m² kg⁻¹", "(10–21)")
     assert estimate_text(height, np.log(1.2), -np.inf, np.inf) == ("1.2 m", "(no bound known)")
+    assert estimate_text(height, np.log(1.2), np.log(0.4), np.log(3.5), False) == ("1.2 m", "(0.40–3.5, unchecked)")
     assert estimate_text(height, np.log(1.2), np.nan, np.nan) == ("1.2 m", "")
     assert estimate_text(height, np.nan, np.nan, np.nan) == ("–", "")
     assert estimate_text(FROST, -12.0, -30.0, 4.0) == ("−12 degC", "(−30 to 4.0)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from PIL import Image
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
 from plant_traits.covariates.biomes import NEEDED
 from plant_traits.errors import InputError, ModelError
-from plant_traits.model.checkpoint import load_model
+from plant_traits.model.checkpoint import load_model, save_model
 from plant_traits.model.features import PhotoFeatures, write_features
 from plant_traits.model.photo_hashes import hashes_of_bytes
 from plant_traits.schemas import PHOTO, PREDICTION, SHARD_ROW, write_table
@@ -152,6 +153,20 @@ def test_intervals_are_those_of_the_records_group(run: tuple[Path, list[SheetFol
     # A standard deviation of 0.5: once it for trees where it is arid, twice for what no group of its own is known of.
     assert "Acer rubrum Plant height 1.2 m (0.73–2.0) Specific leaf area 14 m² kg⁻¹ (8.5–23)" in text
     assert "Herb (1) Acer rubrum Plant height 1.2 m (0.44–3.3) Specific leaf area 14 m² kg⁻¹ (5.2–38)" in text
+
+
+def test_an_interval_that_could_not_be_calibrated_is_the_models_own_and_says_so(
+    run: tuple[Path, list[SheetFolders]], tmp_path: Path
+) -> None:
+    known = load_model(run[0])
+    endless = replace(known.calibration, quantile=np.full_like(known.calibration.quantile, np.inf))
+    model = replace(known, calibration=endless)
+    (tmp_path / "endless").mkdir()
+    save_model(model, tmp_path / "endless")
+    shard = write_shard(tmp_path / "alone", model.model_id, [record(1)])
+    write(tmp_path / "page", (tmp_path / "endless", [shard]))
+    # ± 1.645 standard deviations of 0.5
+    assert "Plant height 1.2 m (0.53–2.7, unchecked)" in page_of(tmp_path / "page")
 
 
 def test_pictures_without_a_licence_are_left_out_unless_asked_for(

@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from plant_traits.grid import FloatArray, IntArray
+
+BoolArray = npt.NDArray[np.bool_]
 
 _ENTRIES = 2_000_000  # of the padded systems that are solved together: 16 MB
 _ROWS = 200_000  # that are solved together
@@ -46,7 +49,7 @@ class CellBlock:
     rows: IntArray
     weight: FloatArray
     cell_of_row: IntArray
-    species_is_kept: IntArray
+    species_is_kept: BoolArray
     kept_of_row: IntArray
     cell_of_kept: IntArray
     place_of_kept: IntArray
@@ -66,6 +69,13 @@ class CellBlock:
         """Sum values of rows, (rows,), by eliminated group."""
         return np.bincount(self.eliminated_of_row, values, len(self.cell_of_eliminated)).astype(np.float64)
 
+    def group_counts(self) -> IntArray:
+        """Return the numbers of species and of observers of every cell, (cells, 2)."""
+        kept, eliminated = (
+            _count(of_group, len(self.cells)) for of_group in (self.cell_of_kept, self.cell_of_eliminated)
+        )
+        return self.swapped(kept, eliminated).astype(np.int64)
+
     def swapped(self, of_kept: FloatArray, of_eliminated: FloatArray) -> FloatArray:
         """Order values of the two effects, each (cells,), as species and observer: (cells, 2)."""
         species = np.where(self.species_is_kept, of_kept, of_eliminated)
@@ -75,7 +85,7 @@ class CellBlock:
         """Return the squares of the values' sums by species and by observer, summed by cell: (cells, 2)."""
         kept = np.bincount(self.cell_of_kept, self.by_kept(values) ** 2, len(self.cells))
         eliminated = np.bincount(self.cell_of_eliminated, self.by_eliminated(values) ** 2, len(self.cells))
-        return self.swapped(kept, eliminated)
+        return self.swapped(kept.astype(np.float64), eliminated.astype(np.float64))
 
     def spread(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return Zs Zs' x and Zo Zo' x for values x of rows, (rows,)."""
@@ -117,9 +127,7 @@ def cell_blocks(weight: FloatArray, species: IntArray, observer: IntArray, cell:
         rows = np.arange(len(cell_of_row)) + np.repeat(starts[cells] - (np.cumsum(length) - length), length)
         is_kept = species_is_kept[cells][cell_of_row]
         kept_of_row, cell_of_kept = _renumber(np.where(is_kept, species[rows], observer[rows]), cell_of_row)
-        eliminated_of_row, cell_of_eliminated = _renumber(
-            np.where(is_kept, observer[rows], species[rows]), cell_of_row
-        )
+        eliminated_of_row, cell_of_eliminated = _renumber(np.where(is_kept, observer[rows], species[rows]), cell_of_row)
         first_of_cell = np.searchsorted(cell_of_kept, np.arange(len(cells)))
         yield CellBlock(
             cells=cells,
@@ -163,6 +171,7 @@ class CellCovariances:
         self._system = self._kept_variance[:, None, None] * self._precision
         diagonal = np.arange(block.width)
         self._system[:, diagonal, diagonal] += 1.0
+        self._inverse = np.linalg.inv(self._system)  # its smallest eigenvalue is 1 or more
 
     def _product(self, factor: FloatArray) -> FloatArray:
         """Return C diag(factor) C' of every cell, (cells, width, width), C the weights by kept and eliminated group."""
@@ -185,10 +194,9 @@ class CellCovariances:
     def traces(self) -> FloatArray:
         """Return the traces of V^-1 Zs Zs' and V^-1 Zo Zo' of every cell, (cells, 2)."""
         block = self.block
-        inverse = np.linalg.inv(self._system)
-        kept = np.einsum("cij,cji->c", self._precision, inverse)
+        kept = np.einsum("cij,cji->c", self._precision, self._inverse)
         alone = np.bincount(block.cell_of_eliminated, self._total / self._scale, len(block.cells))
-        shared = np.einsum("cij,cji->c", self._product(self._scale**-2), inverse)
+        shared = np.einsum("cij,cji->c", self._product(self._scale**-2), self._inverse)
         return block.swapped(kept, alone - self._kept_variance * shared)
 
     def solve(self, values: FloatArray) -> FloatArray:
@@ -197,7 +205,7 @@ class CellCovariances:
         partly = self._solve_eliminated(values)
         right = np.zeros((len(block.cells), block.width, values.shape[1]))
         right[block.cell_of_kept, block.place_of_kept] = _columns(block.by_kept, partly)
-        effect = np.linalg.solve(self._system, right) * self._kept_variance[:, None, None]
+        effect = (self._inverse @ right) * self._kept_variance[:, None, None]
         of_kept = effect[block.cell_of_kept, block.place_of_kept]
         return self._solve_eliminated(values - of_kept[block.kept_of_row])
 
@@ -210,6 +218,10 @@ class CellCovariances:
 
 def _columns(total: Callable[[FloatArray], FloatArray], values: FloatArray) -> FloatArray:
     return np.stack([total(values[:, k]) for k in range(values.shape[1])], axis=-1)
+
+
+def _count(of_group: IntArray, n: int) -> FloatArray:
+    return np.bincount(of_group, minlength=n).astype(np.float64)
 
 
 def _groups_per_cell(group: IntArray, cell: IntArray, n_cells: int) -> IntArray:

@@ -1,9 +1,10 @@
-"""The estimators of a cell's trait: mean, inverse-variance and random effects, all functions of the moments alone."""
+"""The estimators of a cell's trait: mean, inverse-variance, random effects and mixed, all functions of the moments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pyarrow as pa
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from maps.mixed import MixedMeans, mixed_means
 from maps.moments import KEYS, SUMS
 from maps.random_effects import RandomEffects, paule_mandel_by_group
 from plant_traits.errors import PlantTraitsError, TableError
@@ -86,15 +88,67 @@ def random_effects(moments: pd.DataFrame) -> pd.DataFrame:
     return cells.frame(effects.location, error, quantile)
 
 
+def mixed(moments: pd.DataFrame, biome: Mapping[int, str] | None = None) -> pd.DataFrame:
+    """Estimate each cell by generalised least squares with effects of species and of observers.
+
+    The model is y = cell + species + observer + error, with the photos' own variances as the errors' and the variances
+    of species and observers pooled over the cells of a trait and biome (``maps.mixed``). The standard error is that of
+    the cell's mean over its possible species and observers, each counting the same however often it was seen; the
+    interval takes Student's t with Satterthwaite's degrees of freedom. An error that all photos of a cell share, such
+    as a model's bias at a place, leaves no trace in the moments and is not in it. The variance among plants is the
+    pooled variance of species plus the mean aleatoric variance of the photos; tau2 and I2 remain the cell's own,
+    as for every estimator.
+
+    Args:
+        moments: as for ``mean``.
+        biome: biome by cell; a cell that is not in it, and every cell where it is None, takes the variances of all.
+
+    Returns and errors are those of ``mean``.
+    """
+    return mixed_with_components(moments, biome)[0]
+
+
+def mixed_with_components(
+    moments: pd.DataFrame, biome: Mapping[int, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the estimates of ``mixed`` and the variance components behind them.
+
+    Returns:
+        The estimates; and one row per trait and biome (null: all cells together, where some cell takes them) with
+        ``species_variance``, ``observer_variance``, their standard errors, ``cells``, the number of cells that take
+        these variances, ``cells_of_species`` and ``cells_of_observers``, those with two or more to learn from, and
+        ``converged``.
+    """
+    cells = _Cells.of(moments)
+    names = pd.Series(dict(biome or {}), dtype=object).reindex(cells.cell)
+    code, labels = pd.factorize(names, sort=True)
+    location, error, quantile, among_species = np.empty((4, cells.size))
+    tables = []
+    for trait in range(int(cells.trait_code.max(initial=-1)) + 1):
+        own = np.flatnonzero(cells.trait_code == trait)
+        fitted = _mixed_of_trait(cells, own, code[own])
+        location[own], error[own] = fitted.location, fitted.standard_error
+        quantile[own] = student.ppf(0.975, fitted.degrees_of_freedom)
+        among_species[own] = fitted.components.variance[fitted.group, 0]
+        tables.append(_component_table(fitted, str(cells.trait[own[0]]), list(labels)))
+    frame = cells.frame(location, error, quantile, among_species)
+    return frame, pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=_COMPONENT_COLUMNS)
+
+
 ESTIMATORS: Mapping[str, Estimator] = {
     "mean": mean,
     "inverse_variance": inverse_variance,
     "random_effects": random_effects,
+    "mixed": mixed,
 }
 
 
-def estimate(moments: pd.DataFrame, estimator: str, evidence: str = "photo") -> pd.DataFrame:
+def estimate(
+    moments: pd.DataFrame, estimator: str, evidence: str = "photo", biome: Mapping[int, str] | None = None
+) -> pd.DataFrame:
     """Estimate every cell and trait from one kind of evidence, by the estimator of that name.
+
+    The biome of each cell matters to ``mixed`` alone.
 
     Raises:
         PlantTraitsError: there is no such estimator.
@@ -104,7 +158,8 @@ def estimate(moments: pd.DataFrame, estimator: str, evidence: str = "photo") -> 
         raise PlantTraitsError(f"unknown estimator {estimator!r}; choose one of {', '.join(ESTIMATORS)}")
     if "evidence" not in moments.columns:
         raise TableError(f"moments: column 'evidence' is missing; found {list(moments.columns)}")
-    return ESTIMATORS[estimator](moments[moments["evidence"] == evidence])
+    function = partial(mixed, biome=biome) if estimator == "mixed" else ESTIMATORS[estimator]
+    return function(moments[moments["evidence"] == evidence])
 
 
 @dataclass(frozen=True)
@@ -180,9 +235,19 @@ class _Cells:
         spread = np.bincount(self.trait_code, self.total("sum_v"), n_traits)
         return np.where(count > 0, tau2 / np.maximum(count, 1), spread / photos)[self.trait_code]
 
-    def frame(self, location: FloatArray, standard_error: FloatArray, quantile: FloatArray) -> pd.DataFrame:
-        """Return the estimates with their interval and the diagnostics of their cells."""
-        tau2 = np.where(self.effects.k > 1, self.effects.tau2, self.pooled_tau2())
+    def frame(
+        self,
+        location: FloatArray,
+        standard_error: FloatArray,
+        quantile: FloatArray,
+        among_species: FloatArray | None = None,
+    ) -> pd.DataFrame:
+        """Return the estimates with their interval and the diagnostics of their cells.
+
+        The variance among plants has the given part among species, the cell's tau2 where none is given.
+        """
+        if among_species is None:
+            among_species = np.where(self.effects.k > 1, self.effects.tau2, self.pooled_tau2())
         cell_of_observer = np.zeros(int(self.observer_of_row.max(initial=-1)) + 1, dtype=np.int64)
         cell_of_observer[self.observer_of_row] = self.of_row
         n_observers = np.bincount(cell_of_observer, minlength=self.size)
@@ -199,10 +264,56 @@ class _Cells:
             "n_effective": self.total("sum_w") ** 2 / self.total("sum_w2"),
             "tau2": self.effects.tau2,
             "i2": self.effects.i2,
-            "variance_among_plants": tau2 + self.total("sum_aleatoric") / self.n,
+            "variance_among_plants": among_species + self.total("sum_aleatoric") / self.n,
         }
         frame: pd.DataFrame = pa.table(columns, schema=ESTIMATE).to_pandas()
         return frame
+
+
+_COMPONENT_COLUMNS = (
+    "trait",
+    "biome",
+    "species_variance",
+    "observer_variance",
+    "species_variance_error",
+    "observer_variance_error",
+    "cells",
+    "cells_of_species",
+    "cells_of_observers",
+    "converged",
+)
+
+
+def _mixed_of_trait(cells: _Cells, own: IntArray, biome: IntArray) -> MixedMeans:
+    number = np.full(cells.size, -1, dtype=np.int64)
+    number[own] = np.arange(len(own))
+    mine = number[cells.of_row] >= 0
+    rows = {name: cells.rows[name][mine] for name in ("n", "sum_w", "sum_wy", "sum_v")}
+    return mixed_means(
+        rows["sum_w"],
+        rows["sum_wy"] / rows["sum_w"],
+        cells.species_of_row[mine],
+        cells.observer_of_row[mine],
+        number[cells.of_row[mine]],
+        biome.astype(np.int64),
+        float(rows["sum_v"].sum() / rows["n"].sum()),
+    )
+
+
+def _component_table(fitted: MixedMeans, trait: str, biomes: Sequence[str]) -> pd.DataFrame:
+    taken = np.bincount(fitted.group, minlength=len(fitted.informative))
+    error = np.sqrt(np.diagonal(fitted.components.covariance, axis1=1, axis2=2))
+    columns = (
+        trait,
+        [*biomes[: len(taken) - 1], None],
+        *fitted.components.variance.T,
+        *error.T,
+        taken,
+        *fitted.informative.T,
+        fitted.components.converged,
+    )
+    frame = pd.DataFrame(dict(zip(_COMPONENT_COLUMNS, columns, strict=True)))
+    return frame[taken > 0].reset_index(drop=True)
 
 
 def _number(*keys: IntArray) -> tuple[IntArray, IntArray]:

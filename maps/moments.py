@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from maps.key_sums import TERMS, WORD, pack, run_starts, sort_keys, sum_photos, sum_runs
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
 from plant_traits.schemas import MOMENTS
 
 KEYS = ("cell", "species", "observer", "trait", "evidence")
-SUMS = tuple(name for name in MOMENTS.names if name not in (*KEYS, "n"))
+SUMS = TERMS
 
 _USED = ""
+_PAIR = 2
+_POSITIVE = [SUMS.index(name) for name in ("sum_w", "sum_wy2", "sum_y2", "sum_v", "sum_w2", "sum_aleatoric")]
+_MOST_CANCELLED = 1e6
 
 
 def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, grid: Grid) -> pd.DataFrame:
@@ -52,30 +58,29 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
 
     y = used["mean"].to_numpy(dtype=np.float64)
     aleatoric = used["variance_aleatoric"].to_numpy(dtype=np.float64)
-    v = aleatoric + used["variance_epistemic"].to_numpy(dtype=np.float64)
-    w = 1.0 / v
+    epistemic = used["variance_epistemic"].to_numpy(dtype=np.float64)
     cell_of_place = np.full(len(places), -1, dtype=np.int64)
     placed = np.unique(at)
     cell_of_place[placed] = grid.cell_of(
         places["latitude"].to_numpy(dtype=np.float64)[placed], places["longitude"].to_numpy(dtype=np.float64)[placed]
     )
-    terms = pd.DataFrame(
-        {
-            "n": np.ones(len(y), dtype=np.int64),
-            "sum_w": w,
-            "sum_wy": w * y,
-            "sum_wy2": w * y * y,
-            "sum_y": y,
-            "sum_y2": y * y,
-            "sum_v": v,
-            "sum_w2": w * w,
-            "sum_aleatoric": aleatoric,
-        }
-    )
-    species, observer = _Names.of(places["species"]), _Names.of(places["observer"])
-    trait, of_evidence = _Names.of(used["trait"]), _Names.of(pd.Series(evidence, dtype="str"))
+    species, observer = _Names.of(_strings(places["species"])), _Names.of(_strings(places["observer"]))
+    trait, of_evidence = _Names.of(_strings(used["trait"])), _Names.of(pa.array(evidence, pa.string()))
+    names = (species, observer, trait, of_evidence)
     keys = (cell_of_place[at], species.codes[at], observer.codes[at], trait.codes, of_evidence.codes)
-    return _sum_by_key(keys, (species, observer, trait, of_evidence), terms)
+    # Sums run in the order of the rows: that of the values leaves no trace of the order they came in.
+    order = np.lexsort((epistemic, aleatoric, y))
+    sums = sum_photos(
+        [key[order] for key in keys],
+        [grid.size, *(len(name.names) for name in names)],
+        y[order],
+        aleatoric[order],
+        epistemic[order],
+    )
+    tables = [
+        pa.table([of.keys[0], *map(_Names.take, names, of.keys[1:]), of.n, *of.sums], schema=MOMENTS) for of in sums
+    ]
+    return _frame(pa.concat_tables([MOMENTS.empty_table(), *tables]))
 
 
 def used_predictions(predictions: pd.DataFrame, observations: pd.DataFrame) -> npt.NDArray[np.object_]:
@@ -112,15 +117,86 @@ def merge(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     Raises:
         TableError: a frame lacks a column.
     """
-    parts = list(frames)
-    for part in parts:
-        _need(part, "moments", MOMENTS.names)
-    if not parts:
-        return _no_moments()
-    rows = pd.concat([part[MOMENTS.names] for part in parts], ignore_index=True)
-    names = tuple(_Names.of(rows[key]) for key in KEYS[1:])
-    cell = rows["cell"].to_numpy(dtype=np.int64)
-    return _sum_by_key((cell, *(name.codes for name in names)), names, rows[["n", *SUMS]])
+    return _frame(merge_tables(_table(part) for part in frames))
+
+
+def merge_tables(tables: Iterable[pa.Table]) -> pa.Table:
+    """Add moments as ``merge`` does, from and to Arrow tables of ``schemas.MOMENTS``."""
+    rows = pa.concat_tables([MOMENTS.empty_table(), *tables])
+    if len(rows) == 0:
+        return rows
+    key, order = sort_keys(_packed(rows))
+    starts = run_starts(key)
+    length = np.diff(starts, append=len(order))
+    values = np.column_stack([rows[name].to_numpy() for name in SUMS])[order]
+    n = rows["n"].to_numpy()[order]
+    # Two numbers add up to the same bits either way; three or more are put in order of their values first.
+    many = np.flatnonzero(np.repeat(length > _PAIR, length))
+    by_value = np.lexsort((*values[many].T[::-1], n[many], key[many]))
+    values[many], n[many] = values[many[by_value]], n[many[by_value]]
+    return _with_sums(rows.take(order[starts]), np.add.reduceat(n, starts), sum_runs(values, starts))
+
+
+@dataclass(frozen=True)
+class Subtraction:
+    """What is left of a state after photos were taken out of it.
+
+    Attributes:
+        moments: the rows left, ``schemas.MOMENTS`` in canonical order.
+        imprecise: keys of those rows of which so much was taken out that a sum is left with fewer than nine sure
+            digits; reduce the shards of these cells again where that matters.
+    """
+
+    moments: pd.DataFrame
+    imprecise: pd.DataFrame
+
+
+def subtract(moments: pd.DataFrame, retracted: pd.DataFrame) -> Subtraction:
+    """Take the moments of some predictions out of a state that holds them: the inverse of ``merge``.
+
+    Counts are exact, and a row that is left without a photo vanishes whole, without a residue. A sum that is left keeps
+    an error of about 1e-16 of what it was before: relative to itself, 1e-16 times the ratio of before to after. Rows
+    where that ratio exceeds 1e6 for a sum of positive terms (w, w2, v, aleatoric, y2 or wy2) are listed as imprecise.
+    The sums of signed terms, wy and y, are as sure in units of (sum w * sum wy2) ** 1/2 and (n * sum y2) ** 1/2,
+    which bound them.
+
+    Args:
+        moments: the state, ``schemas.MOMENTS``, in any order.
+        retracted: moments of predictions that the state holds, such as ``reduce_predictions`` gives for them.
+
+    Returns:
+        The rows left and which of them are imprecise.
+
+    Raises:
+        TableError: a column is missing, or photos are taken out that the state does not hold.
+    """
+    left, weak = subtract_tables(merge_tables([_table(moments)]), merge_tables([_table(retracted)]))
+    frame = _frame(left)
+    return Subtraction(frame, frame.loc[weak, list(KEYS)].reset_index(drop=True))
+
+
+def subtract_tables(state: pa.Table, out: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+    """Do as ``subtract``, from and to Arrow tables in canonical order; return the rows left and which are imprecise."""
+    if len(out) == 0:
+        return state, np.zeros(len(state), dtype=bool)
+    key, order = sort_keys(_packed(pa.concat_tables([state, out])))
+    # The state's row of a key comes before the retracted one, since equal keys keep their order.
+    second = 1 + np.flatnonzero(key[1:] == key[:-1])
+    at, of = order[second - 1], order[second] - len(state)
+    n = state["n"].to_numpy().copy()
+    n[at] -= out["n"].to_numpy()[of]
+    missing = len(out) - len(of) + int((n < 0).sum())
+    if missing:
+        raise TableError(
+            f"moments: {missing} of {len(out)} rows to take out are not in the state, or not with as many photos; "
+            "expected moments of predictions that were merged into it: rebuild the state from its shards"
+        )
+    before = np.column_stack([state[name].to_numpy() for name in SUMS])
+    after = before.copy()
+    after[at] -= np.column_stack([out[name].to_numpy() for name in SUMS])[of]
+    weak = (np.abs(after[:, _POSITIVE]) * _MOST_CANCELLED < before[:, _POSITIVE]).any(axis=1)
+    kept = np.flatnonzero(n > 0)
+    return _with_sums(state.take(kept), n[kept], np.ascontiguousarray(after[kept].T)), weak[kept]
 
 
 def _evidence(predictions: pd.DataFrame) -> npt.NDArray[np.object_]:
@@ -128,44 +204,58 @@ def _evidence(predictions: pd.DataFrame) -> npt.NDArray[np.object_]:
     return np.where(seen, "photo", "record").astype(object)
 
 
+@dataclass(frozen=True)
 class _Names:
-    """Sorted distinct names and each row's place among them; a missing name comes last."""
+    """Each row's place among the sorted distinct names; a missing name comes last."""
 
-    def __init__(self, codes: IntArray, names: list[str | None]) -> None:
-        self.codes = codes
-        self.names = names
+    codes: IntArray
+    names: pa.Array
 
     @classmethod
-    def of(cls, column: pd.Series) -> _Names:
-        codes, names = pd.factorize(column, sort=True)
-        return cls(np.where(codes < 0, len(names), codes).astype(np.int64), [*map(str, names), None])
+    def of(cls, column: pa.Array | pa.ChunkedArray) -> _Names:
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        encoded = whole.dictionary_encode()
+        order = pc.sort_indices(encoded.dictionary)
+        rank = np.empty(len(order) + 1, dtype=np.int64)
+        rank[order.to_numpy()] = np.arange(len(order))
+        rank[-1] = len(order)
+        codes = rank[encoded.indices.fill_null(len(order)).to_numpy()]
+        return cls(codes, pa.concat_arrays([encoded.dictionary.take(order), pa.nulls(1, pa.string())]))
 
     def take(self, codes: IntArray) -> pa.Array:
-        return pa.array(self.names, type=pa.string()).take(pa.array(codes))
+        return self.names.take(pa.array(codes))
 
 
-def _sum_by_key(keys: tuple[IntArray, ...], names: tuple[_Names, ...], terms: pd.DataFrame) -> pd.DataFrame:
-    if len(terms) == 0:
-        return _no_moments()
-    # Rows of equal keys are ordered by their values too, so that a sum's rounding does not depend on the input's order.
-    values = [terms[name].to_numpy() for name in ("n", *SUMS)]
-    order = np.lexsort((*(x for x in values[::-1] if x.dtype == np.float64), *keys[::-1]))
-    sorted_keys = [key[order] for key in keys]
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = np.any([key[1:] != key[:-1] for key in sorted_keys], axis=0)
-    starts = np.flatnonzero(new)
-    columns: dict[str, object] = {"cell": sorted_keys[0][starts]}
-    for key, codes, name in zip(KEYS[1:], sorted_keys[1:], names, strict=True):
-        columns[key] = name.take(codes[starts])
-    for column, value in zip(("n", *SUMS), values, strict=True):
-        columns[column] = np.add.reduceat(value[order], starts)
-    moments: pd.DataFrame = pa.table(columns, schema=MOMENTS).to_pandas()
-    return moments
+def _packed(rows: pa.Table) -> IntArray:
+    """Number the rows' keys: one integer each, in canonical order."""
+    keys: list[IntArray] = [rows["cell"].to_numpy(), *(_Names.of(rows[key]).codes for key in KEYS[1:])]
+    bits = [int(key.max(initial=0)).bit_length() for key in keys]
+    packed, width = keys[0], bits[0]
+    for key, more in zip(keys[1:], bits[1:], strict=True):
+        if width + more > WORD:  # too many to fit: number those that occur
+            packed = np.unique(packed, return_inverse=True)[1].astype(np.int64)
+            width = int(packed.max(initial=0)).bit_length()
+        packed, width = pack((packed, key), (width, more)), width + more
+    return packed
 
 
-def _no_moments() -> pd.DataFrame:
-    empty: pd.DataFrame = MOMENTS.empty_table().to_pandas()
-    return empty
+def _strings(column: pd.Series) -> pa.Array:
+    return pa.array(column, type=pa.string(), from_pandas=True)
+
+
+def _table(moments: pd.DataFrame) -> pa.Table:
+    _need(moments, "moments", MOMENTS.names)
+    table = pa.Table.from_pandas(moments[MOMENTS.names], schema=MOMENTS, preserve_index=False)
+    return table.replace_schema_metadata(None)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _with_sums(rows: pa.Table, n: IntArray, sums: FloatArray) -> pa.Table:
+    return pa.table([*(rows[key] for key in KEYS), n, *sums], schema=MOMENTS)
 
 
 def _join(predictions: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, IntArray]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maps.crossed_effects import CellBlock, CellCovariances
+from maps.crossed_effects import BoolArray, CellBlock, CellCovariances
 from plant_traits.grid import FloatArray, IntArray
 
 _MOST_STEPS = 100
@@ -36,7 +36,7 @@ class VarianceComponents:
     variance: FloatArray
     covariance: FloatArray
     log_likelihood: FloatArray
-    converged: np.typing.NDArray[np.bool_]
+    converged: BoolArray
     steps: IntArray
 
 
@@ -50,7 +50,7 @@ class _Evaluation:
 
 
 def estimate_components(
-    blocks: Sequence[CellBlock], y: FloatArray, group: IntArray, n_groups: int, start: FloatArray
+    blocks: Sequence[CellBlock], y: FloatArray, group: IntArray, start: FloatArray, informed: BoolArray
 ) -> VarianceComponents:
     """Maximise the restricted likelihood of every group of cells.
 
@@ -61,15 +61,17 @@ def estimate_components(
         blocks: the cells, from ``cell_blocks``.
         y: (rows,) means of the rows, sum wy / sum w.
         group: (cells,) group of each cell, 0 to n_groups - 1; -1 leaves a cell out.
-        n_groups: number of groups.
-        start: (groups, 2) where to start. A variance that the group's cells say nothing about stays there.
+        start: (groups, 2) where to start.
+        informed: (groups, 2) whether some cell of the group has two species, and two observers, or more. A variance
+            that the cells say nothing about stays where it starts and counts as known.
 
     Returns:
         The estimates.
     """
+    n_groups = len(start)
     best = start.astype(np.float64).copy()
     at = _evaluate(blocks, y, group, best)
-    step = _newton(best, at)
+    step = _newton(best, at, informed)
     active = np.ones(n_groups, dtype=bool)
     converged = np.zeros(n_groups, dtype=bool)
     steps = np.zeros(n_groups, dtype=np.int64)
@@ -90,8 +92,8 @@ def estimate_components(
             np.where(better[:, None], found.score, at.score),
             np.where(better[:, None, None], found.information, at.information),
         )
-        step = np.where(better[:, None], _newton(best, at), 0.5 * step)
-    return VarianceComponents(best, _covariance(best, at), at.log_likelihood, converged, steps)
+        step = np.where(better[:, None], _newton(best, at, informed), 0.5 * step)
+    return VarianceComponents(best, _covariance(best, at, informed), at.log_likelihood, converged, steps)
 
 
 def log_likelihood(
@@ -111,7 +113,7 @@ def collapsed_constant(n: FloatArray, sum_w: FloatArray, sum_wy: FloatArray, sum
     That sum is a constant too, but not a function of the moments. Each argument has shape (rows,), as has the result.
     """
     scatter = sum_wy2 - sum_wy**2 / sum_w
-    return -0.5 * (scatter + np.log(sum_w) + (n - 1.0) * np.log(2.0 * np.pi))
+    return np.asarray(-0.5 * (scatter + np.log(sum_w) + (n - 1.0) * np.log(2.0 * np.pi)))
 
 
 def _evaluate(blocks: Sequence[CellBlock], y: FloatArray, group: IntArray, variance: FloatArray) -> _Evaluation:
@@ -165,20 +167,20 @@ def _damped(information: FloatArray) -> FloatArray:
     return np.asarray(information + (_DAMPING * size + np.finfo(float).tiny)[:, None, None] * np.eye(2))
 
 
-def _newton(variance: FloatArray, at: _Evaluation) -> FloatArray:
+def _newton(variance: FloatArray, at: _Evaluation, informed: BoolArray) -> FloatArray:
     """Return the step to the largest value of the quadratic model where no variance is negative."""
     information = _damped(at.information)
     own = np.stack([information[:, 0, 0], information[:, 1, 1]], axis=-1)
-    informed = at.information[:, [0, 1], [0, 1]] > 0
+    candidates = []
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         both = np.linalg.solve(information, at.score[:, :, None])[:, :, 0]
-    candidates = [both]
-    for k in (0, 1):  # effect k goes to 0, the other follows as far as it may
-        to_zero = -variance[:, k]
-        other = (at.score[:, 1 - k] - information[:, 0, 1] * to_zero) / own[:, 1 - k]
-        step = np.empty_like(variance)
-        step[:, k], step[:, 1 - k] = to_zero, np.maximum(other, -variance[:, 1 - k])
-        candidates.append(step)
+        candidates.append(np.asarray(both, dtype=np.float64))
+        for k in (0, 1):  # effect k goes to 0, the other follows as far as it may
+            to_zero = -variance[:, k]
+            other = (at.score[:, 1 - k] - information[:, 0, 1] * to_zero) / own[:, 1 - k]
+            step = np.empty_like(variance)
+            step[:, k], step[:, 1 - k] = to_zero, np.maximum(other, -variance[:, 1 - k])
+            candidates.append(step)
     best, gain = np.zeros_like(variance), np.full(len(variance), -np.inf)
     for step in candidates:
         allowed = np.where(informed, step, 0.0)
@@ -188,8 +190,8 @@ def _newton(variance: FloatArray, at: _Evaluation) -> FloatArray:
     return np.maximum(best, -variance)
 
 
-def _covariance(variance: FloatArray, at: _Evaluation) -> FloatArray:
-    free = variance > 0
+def _covariance(variance: FloatArray, at: _Evaluation, informed: BoolArray) -> FloatArray:
+    free = informed & (variance > 0)
     both = free[:, :, None] & free[:, None, :]
     information = _damped(np.where(both, at.information, np.eye(2)))
     return np.where(both, np.linalg.inv(information), 0.0)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from maps.block_estimates import ESTIMATORS_BY_BLOCK, estimate_blocks
 from maps.estimators import estimate
-from maps.moments import count_losses, merge, reduce_predictions
+from maps.moment_files import count_cells, merge_files, moment_blocks, read_moments
+from maps.moments import count_losses, reduce_predictions
 from plant_traits.grid import Grid
 from plant_traits.schemas import ESTIMATE, MOMENTS, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.steps import Summary
 
 EVIDENCE = ("photo", "record")
+MOMENTS_FILE = "moments.parquet"
+
+_Progress = Callable[[int, int], None]
 
 
 def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str) -> Summary:
@@ -31,7 +39,7 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
     observations = read_table(shard / "observations.parquet", SHARD_ROW)
     predicted = read_table(predictions / "predictions.parquet", PREDICTION)
     moments = reduce_predictions(predicted, observations, Grid.parse(grid))
-    write_table(moments, destination / "moments.parquet", MOMENTS)
+    write_table(moments, destination / MOMENTS_FILE, MOMENTS)
     return {
         "in": {"predictions": len(predicted)},
         "out": {"rows of moments": len(moments)},
@@ -40,32 +48,30 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
 
 
 def merge_moments(destination: Path, *, shards: Sequence[Path]) -> Summary:
-    """Merge the moments of all shards; write ``moments.parquet``.
+    """Merge the moments of all shards, in memory that does not grow with them; write ``moments.parquet``.
 
     Args:
         destination: an empty folder.
-        shards: outputs of ``reduce_shard``.
+        shards: outputs of ``reduce_shard``, or of this function.
 
     Returns:
         Counts of rows in and out.
     """
-    frames = [read_table(folder / "moments.parquet", MOMENTS) for folder in shards]
-    merged = merge(frames)
-    write_table(merged, destination / "moments.parquet", MOMENTS)
-    photos = merged[merged["evidence"] == "photo"]
+    count = merge_files([folder / MOMENTS_FILE for folder in shards], destination / MOMENTS_FILE)
     return {
-        "in": {"rows of moments": sum(len(frame) for frame in frames)},
-        "out": {"rows of moments": len(merged), "cells with a photo": int(photos["cell"].nunique())},
+        "in": {"rows of moments": count.rows_in},
+        "out": {"rows of moments": count.rows_out, "cells with a photo": count.cells.get("photo", 0)},
     }
 
 
 def estimate_cells(
-    destination: Path, *, moments: Path, estimators: Sequence[str], progress: Callable[[int, int], None] | None = None
+    destination: Path, *, moments: Path, estimators: Sequence[str], progress: _Progress | None = None
 ) -> Summary:
     """Estimate every cell with every estimator; write ``<evidence>-<estimator>.parquet``.
 
     Cells are estimated from photos, and apart from that from records without a usable photo, whose predictions repeat
-    what the covariates of their places say.
+    what the covariates of their places say. The moments are read a block of cells at a time, and for estimators that
+    pool more over the cells of a trait than the mean heterogeneity, a trait at a time.
 
     Args:
         destination: an empty folder.
@@ -76,23 +82,68 @@ def estimate_cells(
     Returns:
         Counts of cells by evidence.
     """
-    table = read_table(moments / "moments.parquet", MOMENTS)
+    path = moments / MOMENTS_FILE
+    by_block = [name for name in estimators if name in ESTIMATORS_BY_BLOCK]
+    at_once = [name for name in estimators if name not in ESTIMATORS_BY_BLOCK]
     total = len(EVIDENCE) * len(estimators)
     finished = 0
     for evidence in EVIDENCE:
-        for estimator in estimators:
-            result = estimate(table, estimator, evidence)
-            write_table(result, destination / f"{evidence}-{estimator}.parquet", ESTIMATE)
+        _estimate_by_block(path, destination, by_block, evidence)
+        finished += len(by_block)
+        _report(progress, finished, total)
+        for name in at_once:
+            write_table(_estimate_by_trait(path, name, evidence), _file(destination, evidence, name), ESTIMATE)
             finished += 1
-            if progress is not None:
-                progress(finished, total)
-    cells = table.groupby("evidence")["cell"].nunique()
+            _report(progress, finished, total)
+    rows, cells = _count(path)
     return {
-        "in": {"rows of moments": len(table)},
-        "out": {f"cells with a {evidence}": int(cells.get(evidence, 0)) for evidence in EVIDENCE},
+        "in": {"rows of moments": rows},
+        "out": {f"cells with a {evidence}": cells.get(evidence, 0) for evidence in EVIDENCE},
     }
 
 
 def read_estimates(folder: Path, evidence: str, estimators: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return the estimates of one evidence by estimator."""
-    return {name: read_table(folder / f"{evidence}-{name}.parquet", ESTIMATE) for name in estimators}
+    return {name: read_table(_file(folder, evidence, name), ESTIMATE) for name in estimators}
+
+
+def _estimate_by_block(path: Path, destination: Path, estimators: Sequence[str], evidence: str) -> None:
+    if not estimators:
+        return
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                pq.ParquetWriter(_file(destination, evidence, name), ESTIMATE, compression="zstd")
+            )
+            for name in estimators
+        }
+        for estimates in estimate_blocks(lambda: moment_blocks(path), estimators, evidence):
+            for name, frame in estimates.items():
+                writers[name].write_table(pa.Table.from_pandas(frame, schema=ESTIMATE, preserve_index=False))
+
+
+def _estimate_by_trait(path: Path, estimator: str, evidence: str) -> pd.DataFrame:
+    traits = sorted({trait for block in moment_blocks(path) for trait in block["trait"].unique().to_pylist()})
+    found = [estimate(read_moments(path, trait, evidence), estimator, evidence) for trait in traits]
+    if not found:
+        empty: pd.DataFrame = ESTIMATE.empty_table().to_pandas()
+        return empty
+    return pd.concat(found).sort_values(["cell", "trait"], ignore_index=True)
+
+
+def _count(path: Path) -> tuple[int, dict[str, int]]:
+    rows, cells = 0, dict.fromkeys(EVIDENCE, 0)
+    for block in moment_blocks(path):
+        rows += len(block)
+        for evidence, count in count_cells(block).items():
+            cells[evidence] = cells.get(evidence, 0) + count
+    return rows, cells
+
+
+def _file(folder: Path, evidence: str, estimator: str) -> Path:
+    return folder / f"{evidence}-{estimator}.parquet"
+
+
+def _report(progress: _Progress | None, finished: int, total: int) -> None:
+    if progress is not None:
+        progress(finished, total)

@@ -45,7 +45,8 @@ class Course:
         """Return the course of a network before its first step, of so many steps an epoch."""
         optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = CosineAnnealingLR(optimiser, steps * settings.epochs)
-        return cls(network, optimiser, schedule, np.random.default_rng([seed, 1]), deepcopy(network.state_dict()))
+        order = np.random.default_rng([seed, 0, 2])  # a stream that no epoch draws its labels from
+        return cls(network, optimiser, schedule, order, deepcopy(network.state_dict()))
 
     @property
     def device(self) -> torch.device:

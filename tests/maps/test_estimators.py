@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maps.estimators import ESTIMATORS, estimate, inverse_variance, mean, random_effects
+from maps.estimators import ESTIMATORS, estimate, inverse_variance, mean, mixed, random_effects
 from maps.moments import merge
 from plant_traits.errors import PlantTraitsError, TableError
 from plant_traits.schemas import ESTIMATE, MOMENTS, read_table, write_table
@@ -64,6 +64,13 @@ def test_random_effects_by_hand() -> None:
     assert row["standard_error"] == pytest.approx(1.54**0.5)
     assert row["interval_upper"] - row["location"] == pytest.approx(12.7062047364 * 1.54**0.5)
     assert row["i2"] == pytest.approx(0.8)
+
+
+def test_mixed_by_hand() -> None:
+    # Observers x and z differ by no more than their photos' errors; with two species alone, REML is Paule-Mandel's.
+    row = only_row(mixed(moments_of(SMALL)))
+    assert row["location"] == pytest.approx(2.6)
+    assert row["standard_error"] == pytest.approx(1.54**0.5)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -190,3 +197,4 @@ def test_coverage_of_known_cells_is_as_simulated_in_the_field() -> None:
     assert covered["inverse_variance"] < 0.6
     assert 0.82 < covered["mean"] < 0.94
     assert 0.88 < covered["random_effects"] < 0.97
+    assert 0.92 < covered["mixed"] < 0.98

@@ -21,7 +21,7 @@ class Recorder:
     summaries: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def begin(self, title: str):
-        return lambda finished, total: None
+        return lambda finished, total, words="": None
 
     def end(self, title: str, artifact: Artifact) -> None:
         (self.reused if artifact.reused else self.computed).append(title)

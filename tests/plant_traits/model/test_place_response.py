@@ -116,3 +116,22 @@ def test_draws_move_with_the_centre_and_columns_and_rows_keep_their_shift() -> N
     part = training.rows(np.arange(900) > 800).columns([1])
     assert part.label_shift is not None
     assert np.array_equal(part.label_shift, training.label_shift[801:, [1]])
+
+
+def test_a_label_is_meant_where_its_species_was_measured() -> None:
+    training = plants()
+    covariates = training.covariates.copy()
+    covariates[np.isnan(training.measured[:, 0])] += 2.0  # the rest grows elsewhere
+    nowhere = np.array(training.species) == "Rosa 3"  # measured nowhere: meant where its records lie
+    measured = np.where(nowhere[:, None], np.nan, training.measured)
+    training = replace(training, covariates=covariates, measured=measured)
+    response = fit_place_response(training, EVERYTHING, 10.0)
+    scaled = np.clip(response.scaling.apply(covariates).astype(float), -3, 3)
+    shift = response.shift(training)[:, 0]
+    for name in ("Rosa 3", "Rosa 5"):
+        own = np.array(training.species) == name
+        at_home = own & (np.isfinite(measured[:, 0]) | (name == "Rosa 3"))
+        expected = (scaled[own] - scaled[at_home].mean(axis=0)) @ response.coefficients[:, 0]
+        np.testing.assert_allclose(shift[own], expected, rtol=1e-9)
+    assert abs(shift[nowhere].mean()) < 1e-6  # shifts of places around their own mean cancel
+    assert abs(shift[~nowhere & np.isnan(measured[:, 0])].mean()) > 0.5

@@ -38,3 +38,13 @@ def test_every_score_is_a_row() -> None:
 
 def test_no_scores_no_rows() -> None:
     assert score_table("full", {}).empty
+
+
+def test_labels_and_true_values_of_every_split_are_told_apart() -> None:
+    scores = {name: {"image": {"height": {**SCORE, "n": n}}} for name, n in (("species", 11), ("photos", 12))}
+    true = {name: {"image": {"height": {**SCORE, "n": n}}} for name, n in (("species", 21), ("photos", 22))}
+    table = score_table("full", {"splits": scores, "truth_splits": true})
+    found = {(row["compared_with"], row["split"]): row["n"] for _, row in table.iterrows()}
+    assert found == {
+        ("labels", "species"): 11, ("labels", "photos"): 12, ("truth", "species"): 21, ("truth", "photos"): 22,
+    }  # fmt: skip

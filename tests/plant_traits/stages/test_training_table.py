@@ -300,7 +300,8 @@ def test_covariates_in_another_order_are_refused(build: Build, shards: list[Shar
     write_points(shards[1].points, matrix[:, ::-1], names[::-1])
     with pytest.raises(TableError, match="in this order at all records"):
         build()
-    write_points(shards[0].points, *((lambda m, n: (m[:, ::-1], n[::-1]))(*read_points(shards[0].points))))
+    matrix, names = read_points(shards[0].points)
+    write_points(shards[0].points, matrix[:, ::-1], names[::-1])
     with pytest.raises(TableError, match="in this order at all records and measurements"):
         build("again")
 

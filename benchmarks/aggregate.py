@@ -1,10 +1,10 @@
 """What it costs to bring predictions to cells: sums per cell, moments, their merge and the estimates, and the memory.
 
 First, arrays of one trait: the mean per cell with pandas, with np.floor and with the published code's own arithmetic,
-which misplaces points at 0.1 degrees; this project's sums per cell; and the moments by cell, species and observer. Then whole runs of generated shards of 4,096 photos with
-four traits each: reduced one by one, merged and estimated, each size in a process of its own, so that its peak memory
-is its own. Photos cluster as they do: few cells, species and observers have most, an observer stays near
-home, and takes several photos of a plant.
+which misplaces points at 0.1 degrees; this project's sums per cell; and the moments by cell, species and observer. Then
+whole runs of generated shards of 4,096 photos with four traits each: reduced one by one, merged and estimated, each
+size in a process of its own, so that its peak memory is its own. Photos cluster as they do: few cells, species and
+observers have most, an observer stays near home, and takes several photos of a plant.
 
     python benchmarks/aggregate.py --points 10_000_000 --predictions 10_000_000,100_000_000
     python benchmarks/aggregate.py --points 1_000_000 --predictions 200_000,1_000_000   # a minute

@@ -113,6 +113,9 @@ class ModelSettings(Entry):
     blocks: int = 2
     dropout: float = 0.2
     modality_dropout: float = Field(default=0.3, ge=0, lt=1)
+    photo_weight: float = Field(
+        default=0.5, ge=0, le=1, description="weight of the photo alone in a prediction from photo and place together"
+    )
     epochs: int = 30
     batch_size: int = 256
     learning_rate: float = 1e-3

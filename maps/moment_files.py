@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ from plant_traits.grid import IntArray
 from plant_traits.schemas import MOMENTS
 
 BLOCK_ROWS = 1 << 18
-"""Rows of moments held at a time; a cell with more of them is held whole all the same."""
+"""Rows of moments held at a time."""
 
 _BINS = 1 << 16
 
@@ -49,8 +51,9 @@ def merge_files(
 
     The cells are cut into ranges of about ``block_rows`` rows. The sources are read once, a row group at a time, and
     their rows laid aside on disk by range; then each range is merged (``maps.moments.merge_tables``) and becomes one
-    row group. Any grid and any split of the rows over the sources will do: shards of one tile each touch few ranges.
-    The same rows give the same bits whatever the order of the sources and the size of the ranges.
+    row group. A cell with many more rows is merged some species at a time. Any grid and any split of the rows over the
+    sources will do; shards of one tile each touch few ranges. The same rows give the same bits whatever the order of
+    the sources and the size of the ranges.
 
     Args:
         sources: Parquet files of ``schemas.MOMENTS``, rows in any order.
@@ -76,15 +79,22 @@ def merge_files(
         taken = _Aside(Path(folder) / "taken", limits, block_rows)
         rows_in = added.read(sources) + taken.read(retracted)
         for k in range(len(limits) + 1):
-            merged, weak = subtract_tables(merge_tables(added.pop(k)), merge_tables(taken.pop(k)))
-            if len(merged) == 0:
-                continue
-            rows_out += len(merged)
-            imprecise.append(np.unique(merged["cell"].to_numpy()[weak]))
-            for evidence, count in count_cells(merged).items():
-                cells[evidence] += count
-            writer.write_table(merged, row_group_size=len(merged))
-    return MergeCount(rows_in, rows_out, dict(cells), np.concatenate(imprecise))
+            kinds: set[tuple[int, str]] = set()
+            for part in _parts(chain(added.tables(k), taken.tables(k)), block_rows):
+                state, out = (merge_tables(part.of(aside.tables(k))) for aside in (added, taken))
+                merged, weak = subtract_tables(state, out)
+                if len(merged) == 0:
+                    continue
+                rows_out += len(merged)
+                imprecise.append(merged["cell"].to_numpy()[weak])
+                found = merged.group_by(["cell", "evidence"]).aggregate([])
+                kinds.update(zip(found["cell"].to_pylist(), found["evidence"].to_pylist(), strict=True))
+                writer.write_table(merged, row_group_size=len(merged))
+            for _, evidence in kinds:
+                cells[evidence] += 1
+            added.drop(k)
+            taken.drop(k)
+    return MergeCount(rows_in, rows_out, dict(cells), np.unique(np.concatenate(imprecise)))
 
 
 def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
@@ -163,14 +173,19 @@ class _Aside:
         self._held = []
         return rows_in
 
-    def pop(self, k: int) -> list[pa.Table]:
-        """Return the rows of a range and forget them."""
-        tables = [self._ranges.pop(k)] if k in self._ranges else []
-        for path in self._files.pop(k, []):
+    def tables(self, k: int) -> Iterator[pa.Table]:
+        """Yield the rows of a range, those laid aside together at a time."""
+        if k in self._ranges:
+            yield self._ranges[k]
+        for path in self._files.get(k, []):
             with pa.ipc.open_file(path) as reader:
-                tables.append(reader.read_all())
+                yield reader.read_all()
+
+    def drop(self, k: int) -> None:
+        """Forget the rows of a range."""
+        self._ranges.pop(k, None)
+        for path in self._files.pop(k, []):
             path.unlink()
-        return tables
 
     def _write(self) -> None:
         for k, part in self._split().items():
@@ -204,8 +219,57 @@ def _range_limits(sources: Sequence[Path], block_rows: int) -> IntArray:
     for source in sources:
         for rows in _row_groups(source, ["cell"]):
             count += np.bincount(rows["cell"].to_numpy() // width, minlength=_BINS)
-    range_of_bin = (np.cumsum(count) - count) // block_rows
-    return (1 + np.flatnonzero(np.diff(range_of_bin))) * width
+    return np.array([start for start, _ in _cut(count, block_rows)][1:], dtype=np.int64) * width
+
+
+class _Part(NamedTuple):
+    """Some neighbouring cells, or some species of one cell; None is all of them."""
+
+    first: int
+    last: int
+    species: pa.Array | None
+
+    def of(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            mine = pc.and_(pc.greater_equal(table["cell"], self.first), pc.less_equal(table["cell"], self.last))
+            if self.species is not None:
+                mine = pc.and_(mine, pc.is_in(table["species"], value_set=self.species))
+            yield table.filter(mine)
+
+
+def _parts(tables: Iterable[pa.Table], block_rows: int) -> Iterator[_Part]:
+    """Cut a range into parts of about ``block_rows`` rows, in canonical order."""
+    counts = [MOMENTS.empty_table(), *tables]
+    counts = [table.group_by(["cell", "species"]).aggregate([([], "count_all")]) for table in counts]
+    found = pa.concat_tables(counts).group_by(["cell", "species"]).aggregate([("count_all", "sum")])
+    found = found.sort_by([("cell", "ascending"), ("species", "ascending")])
+    rows = found["count_all_sum"].to_numpy()
+    cell, first = np.unique(found["cell"].to_numpy(), return_index=True)
+    if len(cell) == 0:
+        return
+    if int(rows.sum()) <= 2 * block_rows:
+        yield _Part(int(cell[0]), int(cell[-1]), None)
+        return
+    rows_of_cell = np.add.reduceat(rows, first)
+    limits = [*first.tolist(), len(rows)]
+    for a, b in _cut(rows_of_cell, block_rows):
+        if b - a > 1 or int(rows_of_cell[a]) <= 2 * block_rows:
+            yield _Part(int(cell[a]), int(cell[b - 1]), None)
+            continue
+        of_cell = slice(limits[a], limits[a + 1])
+        species = found["species"].combine_chunks()[of_cell]
+        for c, d in _cut(rows[of_cell], block_rows):
+            yield _Part(int(cell[a]), int(cell[a]), species[c:d])
+
+
+def _cut(rows: IntArray, most: int) -> list[tuple[int, int]]:
+    """Cut a sequence into stretches of about ``most`` rows, entries with more of them apart; return their ends."""
+    part = (np.cumsum(rows) - rows) // most
+    large = rows > most
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (part[1:] != part[:-1]) | large[1:] | large[:-1]
+    starts = np.flatnonzero(new).tolist()
+    return list(pairwise([*starts, len(rows)]))
 
 
 def _last_cell(file: pq.ParquetFile) -> int:

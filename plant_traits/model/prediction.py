@@ -50,7 +50,9 @@ def predict(
     """Predict from whichever modalities each input has.
 
     A row whose image features hold a NaN has no photo; a row whose covariates are all NaN has no place; single
-    missing covariates are masked.
+    missing covariates are masked. Where there are both, what a member says of the photo alone counts with
+    ``settings.photo_weight`` beside what it says of both, as if it were another member: what a network learns of places
+    carries over to new regions less well than what it learns of photos. The published network is asked once.
 
     Args:
         model: the ensemble.
@@ -155,12 +157,20 @@ def _forward(
     place = torch.from_numpy(model.covariate_standardisation.apply(covariates)).to(device)
     seen, located = torch.from_numpy(has_image).to(device), torch.from_numpy(has_place).to(device)
     laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=device)
-    means, variances = [], []
+    views = [(1.0, located)]
+    alone = model.settings.photo_weight if model.config.preset == "default" else 0.0
+    if alone > 0 and bool((seen & located).any()):
+        views = [(1 - alone, located), (alone, located & ~seen)]
+    weights, means, variances = [], [], []
     with torch.inference_mode():
         for network in model.networks:
-            location, log_scale = apply_network(network.to(device), (image, place, seen, located), precision)
-            means.append(location.double().cpu().numpy())
-            variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
+            network.to(device)
+            for weight, shown in views:
+                location, log_scale = apply_network(network, (image, place, seen, shown), precision)
+                weights.append(weight)
+                means.append(location.double().cpu().numpy())
+                variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
     scale2 = model.target_scale**2
-    mean = np.mean(means, axis=0) * model.target_scale + model.target_centre
-    return mean, np.mean(variances, axis=0) * scale2, np.var(means, axis=0) * scale2
+    mean, variance = np.average(means, axis=0, weights=weights), np.average(variances, axis=0, weights=weights)
+    among = np.average((np.array(means) - mean) ** 2, axis=0, weights=weights)
+    return mean * model.target_scale + model.target_centre, variance * scale2, among * scale2

@@ -60,6 +60,7 @@ class TrainedModel:
             "traits": [[t.id, t.unit, t.working_space, t.likelihood] for t in self.traits],
             "covariates": list(self.covariate_names),
             "encoder": self.encoder_identity,
+            "photo_weight": self.settings.photo_weight,
             "calibrated": [self.calibration.traits, self.calibration.groups, self.calibration.levels],
         }
         return _hash(description, self.arrays())

@@ -64,6 +64,7 @@ _ALL = (
     Variant("uncleaned", "without cleaning rounds", {}, cleaned=False),
     Variant("same-everywhere", "labels that do not know their place", {"local_labels": False}),
     Variant("records", "labels drawn from the species' own records", {"labels": "species_records"}),
+    Variant("one-view", "photo and place together only, not averaged with the photo alone", {"photo_weight": 0.0}),
     Variant("no-dropout", "without modality dropout", {"modality_dropout": 0.0}),
     Variant("place-truth", "place alone, trained on true values", {}, without_photos, true_values=True),
 )

@@ -65,7 +65,7 @@ def predict_shard(
     matrix, names = read_points(points)
     if names != trained.covariate_names:
         raise ModelError(f"the model reads covariates {trained.covariate_names}, the shard holds {names}; train again")
-    images = features_of(features, rows["photo_id"])
+    images = features_of(features, rows["photo_id"], trained.encoder_identity)
     groups = group_names(rows["growth_form"].tolist(), biomes_of_matrix(matrix, names).tolist())
     result = predict(trained, images, matrix, groups=groups, batch_size=batch_size, device=device)
     frame = _long(result, rows, trained)
@@ -79,9 +79,15 @@ def predict_shard(
     }
 
 
-def features_of(folder: Path, photo_ids: pd.Series) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return features in the order of photo ids, (n, d) float32; NaN rows where there is no usable photo."""
-    stored = read_features(folder / FEATURES)
+def features_of(
+    folder: Path, photo_ids: pd.Series, encoder_identity: str | None = None
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return features in the order of photo ids, (n, d) float32; NaN rows where there is no usable photo.
+
+    Raises:
+        ModelError: the file is damaged, or of another encoder than the one named.
+    """
+    stored = read_features(folder / FEATURES, encoder_identity)
     position = pd.Series(np.arange(len(stored.photo_id)), index=pd.Index(stored.photo_id, dtype=object))
     at = position.reindex(photo_ids.astype(object)).to_numpy(dtype=np.float64)
     known = np.isfinite(at)

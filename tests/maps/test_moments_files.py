@@ -73,6 +73,21 @@ def test_any_split_over_files_and_ranges_equals_one_merge(
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize("block_rows", [3, 20, 60, 200])
+def test_a_crowded_cell_among_sparse_ones_is_merged_some_species_at_a_time(tmp_path: Path, block_rows: int) -> None:
+    rows = moments(900, 8, cells=250, species=40)
+    rows["cell"] = np.where(np.arange(900) % 3 == 0, rows["cell"], 540 * 100**2 + np.arange(900) % 2)
+    rows["species"] = [None if k % 11 == 0 else f"s{k % 37}" for k in range(900)]
+    paths = write_shards(rows, np.arange(900) % 4, tmp_path)
+    merge_files(paths, tmp_path / "merged", block_rows=block_rows)
+    merge_files(paths, tmp_path / "at once", block_rows=10_000)
+    expected = pd.read_parquet(tmp_path / "at once")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "merged"), expected, check_exact=True)
+    pd.testing.assert_frame_equal(expected[[*KEYS, "n"]], merge([rows])[[*KEYS, "n"]])
+    blocks = list(moment_blocks(tmp_path / "merged", block_rows=block_rows))
+    assert sum(len(block["cell"].unique()) for block in blocks) == expected["cell"].nunique()
+
+
 def test_merged_files_can_be_merged_again_with_new_shards(tmp_path: Path) -> None:
     rows = moments(400, 1)
     paths = write_shards(rows, np.arange(400) % 4, tmp_path)

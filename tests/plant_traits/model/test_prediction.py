@@ -22,7 +22,7 @@ PLACE[6] = np.nan
 PLACE[0, 1] = np.nan  # one covariate of several
 
 
-def model() -> TrainedModel:
+def model(photo_weight: float = 0.0) -> TrainedModel:
     config = NetworkConfig(image_dimension=4, covariates=3, traits=2, hidden=8, blocks=1, dropout=0.1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -45,11 +45,11 @@ def model() -> TrainedModel:
         target_scale=SCALE,
         calibration=uncalibrated(["height", "sla"], 3),
         metrics={},
-        settings=ModelSettings(ensemble=MEMBERS),
+        settings=ModelSettings(ensemble=MEMBERS, photo_weight=photo_weight),
     )
 
 
-def outputs(model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
+def outputs(model: TrainedModel, *, places_hidden: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return location and variance of every member, (members, n, traits), scaled by hand: no code of prediction's."""
     image = np.clip((IMAGE - 0.5) / 2.0, -0.8, 0.9)
     place = np.clip(PLACE / 0.5, -1.5, 1.5)
@@ -57,7 +57,7 @@ def outputs(model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
         torch.tensor(np.nan_to_num(image), dtype=torch.float32),
         torch.tensor(place, dtype=torch.float32),
         torch.tensor(np.isfinite(IMAGE).all(axis=1)),
-        torch.tensor(np.isfinite(PLACE).any(axis=1)),
+        torch.tensor(np.isfinite(PLACE).any(axis=1) & (not places_hidden)),
     )
     location, log_scale = (
         np.stack(x) for x in zip(*([y.numpy() for y in net(*given)] for net in model.networks), strict=True)
@@ -82,6 +82,22 @@ def test_the_total_variance_is_the_mean_variance_plus_the_variance_of_the_means(
     assert found.modalities.tolist() == ["image+geospatial"] * 5 + ["geospatial", "image"]
 
 
+def test_a_photo_with_a_place_is_averaged_with_the_photo_alone() -> None:
+    ensemble = model(photo_weight=0.25)
+    (both, its_variance), (alone, other_variance) = outputs(ensemble), outputs(ensemble, places_hidden=True)
+    found = predict(ensemble, IMAGE, PLACE)
+    mean = 0.75 * both[:, :5].mean(axis=0) + 0.25 * alone[:, :5].mean(axis=0)
+    np.testing.assert_allclose(found.mean[:5], mean, rtol=1e-5, atol=1e-5)
+    within = 0.75 * its_variance[:, :5].mean(axis=0) + 0.25 * other_variance[:, :5].mean(axis=0)
+    np.testing.assert_allclose(found.variance_aleatoric[:5], within, rtol=1e-5)
+    square = 0.75 * (both[:, :5] ** 2).mean(axis=0) + 0.25 * (alone[:, :5] ** 2).mean(axis=0)
+    np.testing.assert_allclose(found.variance_epistemic[:5], square - mean**2, rtol=1e-3, atol=1e-6)
+    plain = predict(model(), IMAGE, PLACE)  # a place alone and a photo alone are what they were
+    np.testing.assert_allclose(found.mean[5:], plain.mean[5:], rtol=1e-6)
+    np.testing.assert_allclose(found.variance_epistemic[5:], plain.variance_epistemic[5:], rtol=1e-5)
+    assert ensemble.model_id != model().model_id
+
+
 def test_factors_multiply_both_parts() -> None:
     ensemble = model()
     factor = np.array([2.0, 3.0, 5.0])[:, None, None] * np.array([1.0, 10.0])
@@ -98,11 +114,14 @@ def test_factors_multiply_both_parts() -> None:
 def test_a_single_member_has_no_epistemic_variance() -> None:
     single = replace(model(), networks=model().networks[:1])
     assert (predict(single, IMAGE, PLACE).variance_epistemic == 0).all()
+    averaged = replace(single, settings=ModelSettings(ensemble=1, photo_weight=0.5))
+    assert (predict(averaged, IMAGE, PLACE).variance_epistemic[:5] > 0).all()  # its two views differ
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 100])
 def test_the_batch_does_not_matter(batch_size: int) -> None:
-    whole, parts = predict(model(), IMAGE, PLACE), predict(model(), IMAGE, PLACE, batch_size=batch_size)
+    averaged = model(photo_weight=0.5)
+    whole, parts = predict(averaged, IMAGE, PLACE), predict(averaged, IMAGE, PLACE, batch_size=batch_size)
     for name in ("mean", "variance_aleatoric", "variance_epistemic"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-5)
     assert parts.modalities.tolist() == whole.modalities.tolist()

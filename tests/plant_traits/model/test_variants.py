@@ -78,7 +78,12 @@ def test_a_profile_has_the_variants_that_differ_from_it() -> None:
     assert usual[0] == "full"
     assert set(usual) == set(VARIANTS)
     lean = ModelSettings(
-        ensemble=1, cleaning="none", local_labels=False, labels="species_records", modality_dropout=0.0
+        ensemble=1,
+        cleaning="none",
+        local_labels=False,
+        labels="species_records",
+        modality_dropout=0.0,
+        photo_weight=0.0,
     )
     assert variants_of(lean, with_truth=False) == ["full", "photo", "place", "single-task"]
     assert "place-truth" in variants_of(lean, with_truth=True)

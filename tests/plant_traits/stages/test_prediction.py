@@ -191,3 +191,16 @@ def test_land_cells_are_calibrated_by_biome(
         found.append(destination / "land.parquet")
     assert pd.read_parquet(found[0])["cell"].tolist() == [0, 1, 3, 4]
     np.testing.assert_allclose(variance_ratio(*found), [3.0, 4.0, 1.0, 1.0], rtol=1e-6)
+
+
+def test_features_of_another_encoder_are_refused(
+    tmp_path: Path, models: tuple[Path, Path], rasters: tuple[LayerFolder, ...]
+) -> None:
+    folder = tmp_path / "shard"
+    folder.mkdir()
+    parts = shard_in(folder, [("tree", CLIMATE["arid"]), ("herb", CLIMATE["polar"])], rasters)
+    hashes = hashes_of_bytes([b"1" * 32, b"2" * 32])
+    others = PhotoFeatures(("record0", "record1"), hashes, np.ones((2, 2), dtype=np.float32), ("ok",) * 2, "f")
+    write_features(others, folder / FEATURES)
+    with pytest.raises(ModelError, match="expected the encoder e, found f"):
+        predict_shard(tmp_path, **parts, model=models[0], batch_size=8, device="cpu")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from demo_run import training_table, true_values
 
 from data_catalog import Trait, load_catalog
 from plant_traits.model.cleaning_rounds import Rule, clean
@@ -45,12 +46,8 @@ def main(workspace: Path, seeds: list[int]) -> None:
     catalog = load_catalog()
     profile = catalog.profile("demo")
     traits = tuple(catalog.trait(name) for name in profile.traits)
-    tables = sorted((workspace / "steps" / "training-table").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    if not tables:
-        raise SystemExit(f"{workspace} has no training table; run plant-traits refresh --profile demo in it first")
-    read = read_training_table(tables[-1].with_suffix(""), traits)
-    (truth,) = (workspace / "mirror").glob("demo-*/truth/records.parquet")
-    known = read_true_values(truth, traits).reindex(read.rows["photo_id"].astype(object))
+    read = read_training_table(training_table(workspace), traits)
+    known = read_true_values(true_values(workspace), traits).reindex(read.rows["photo_id"].astype(object))
     training = replace(read.training, image_features=np.array(read.training.image_features))
     stated = read.rows["species"].to_numpy(dtype=object)
     misidentified = known["true_species"].notna().to_numpy() & (known["true_species"].to_numpy(dtype=object) != stated)

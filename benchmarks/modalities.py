@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from demo_run import training_table, true_values
 
 from data_catalog import load_catalog
 from plant_traits.stages.evaluation import SCORES, evaluate_variant
@@ -28,10 +29,6 @@ def main(workspace: Path, seeds: list[int]) -> None:
     catalog = load_catalog()
     profile = catalog.profile("demo")
     traits = tuple(catalog.trait(name) for name in profile.traits)
-    tables = sorted((workspace / "steps" / "training-table").glob("*.json"), key=lambda path: path.stat().st_mtime)
-    if not tables:
-        raise SystemExit(f"{workspace} has no training table; run plant-traits train --profile demo in it first")
-    (truth,) = (workspace / "mirror").glob("demo-*/truth/records.parquet")
     parts = []
     for seed in seeds:
         settings = profile.model.model_copy(update={"seed": seed, "cleaning": "none"})
@@ -41,13 +38,13 @@ def main(workspace: Path, seeds: list[int]) -> None:
                     Path(folder),
                     name=name,
                     encoder=None,
-                    table=tables[-1].with_suffix(""),
+                    table=training_table(workspace),
                     cleaning=None,
                     traits=traits,
                     settings=settings,
                     encoder_identity="benchmark",
                     device="cpu",
-                    truth=truth,
+                    truth=true_values(workspace),
                     progress=lambda *_: None,
                 )
                 parts.append(pd.read_csv(Path(folder) / SCORES).assign(seed=seed))

@@ -9,6 +9,9 @@ from pydantic import Field, JsonValue, model_validator
 from data_catalog.models import Entry, Identifier
 
 
+Estimator = Literal["mean", "inverse_variance", "random_effects", "mixed"]
+
+
 class WorldSettings(Entry):
     """Size and seed of a virtual world (see ``plant_traits.simulation``)."""
 
@@ -163,12 +166,8 @@ class Profile(Entry):
     traits: tuple[str, ...] = ("height", "leaf_area", "sla", "leaf_n")
     inputs: Inputs
     model: ModelSettings = ModelSettings()
-    estimators: tuple[Literal["mean", "inverse_variance", "random_effects"], ...] = (
-        "mean",
-        "inverse_variance",
-        "random_effects",
-    )
-    published_estimator: Literal["mean", "inverse_variance", "random_effects"] = "random_effects"
+    estimators: tuple[Estimator, ...] = ("mean", "inverse_variance", "random_effects", "mixed")
+    published_estimator: Estimator = "random_effects"
     minimum_photos: int = Field(default=5, ge=1, description="photos a cell needs to be mapped from photos")
     comparison_minimum_photos: int = Field(
         default=10, ge=1, description="photos a cell needs to take part in the comparison of photo maps"

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from maps.estimators import estimate
 from maps.moments import SUMS
 from plant_traits.grid import FloatArray
-from plant_traits.schemas import MOMENTS
 
 ESTIMATORS_BY_BLOCK = ("mean", "inverse_variance", "random_effects")
 """Estimators that need of all the other cells nothing but the mean tau2 of their trait."""
 
 _STAND_IN = -1  # no cell has this number
+_NUMBERED = ("species", "observer")
 
 
 def estimate_blocks(
@@ -56,9 +56,15 @@ def estimate_blocks(
 
 
 def _by_trait(block: pa.Table, evidence: str) -> Iterator[pd.DataFrame]:
-    rows = block.filter(pc.equal(block["evidence"], evidence))
-    for trait in rows["trait"].unique().to_pylist():
-        yield rows.filter(pc.equal(rows["trait"], trait)).to_pandas()
+    """Yield the moments of each trait, species and observers by number: an estimator need only tell them apart."""
+    for trait in block["trait"].unique().to_pylist():
+        rows = block.filter(pc.and_(pc.equal(block["trait"], trait), pc.equal(block["evidence"], evidence)))
+        if len(rows) == 0:
+            continue
+        for name in _NUMBERED:
+            numbers = rows[name].combine_chunks().dictionary_encode().indices.fill_null(-1)
+            rows = rows.set_column(rows.column_names.index(name), name, numbers)
+        yield rows.to_pandas()
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class Heterogeneity:
         target = np.repeat(np.array(list(tau2.values()), dtype=np.float64), 2)
         v = np.where(target > 0, target, 1.0)
         y = np.sqrt(target) * np.tile([1.0, -1.0], len(tau2))
-        names = np.tile(np.array(["a", "b"], dtype=object), len(tau2))
+        numbers = np.tile(np.array([0, 1], dtype=np.int32), len(tau2))
         terms: dict[str, FloatArray] = {
             "sum_w": 1 / v,
             "sum_wy": y / v,
@@ -114,10 +120,15 @@ class Heterogeneity:
             "sum_w2": 1 / (v * v),
             "sum_aleatoric": v,
         }
-        keys = {"cell": _STAND_IN, "species": names, "observer": names, "trait": traits, "evidence": evidence, "n": 1}
-        frame = pd.DataFrame({**keys, **{name: terms[name] for name in SUMS}}, index=range(len(traits)))
-        made: pd.DataFrame = pa.Table.from_pandas(frame, schema=MOMENTS, preserve_index=False).to_pandas()
-        return made
+        keys = {
+            "cell": _STAND_IN,
+            "species": numbers,
+            "observer": numbers,
+            "trait": pd.array(traits, dtype="str"),
+            "evidence": evidence,
+            "n": 1,
+        }
+        return pd.DataFrame({**keys, **{name: terms[name] for name in SUMS}}, index=range(len(traits)))
 
 
 def _estimate(rows: pd.DataFrame, stand_in: pd.DataFrame, estimators: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 from plant_traits.errors import GridError
 from plant_traits.grid import FloatArray, Grid, IntArray
 
+Floats = npt.NDArray[np.floating]
+
 _CLOSE = 1e-9  # cells; far above the rounding of a position in cells, at most 1e-11 at 0.01 degrees
 _BLOCK = 1 << 15  # points whose positions stay in a core's cache
 _CHUNK = 1 << 19
 
 
-def sum_by_cell(
-    latitude: FloatArray, longitude: FloatArray, values: npt.NDArray[np.floating], grid: Grid
-) -> tuple[IntArray, FloatArray]:
+def sum_by_cell(latitude: Floats, longitude: Floats, values: Floats, grid: Grid) -> tuple[IntArray, FloatArray]:
     """Count the points of every cell and add up their values, in double precision and in the order of the points.
 
     The cells of the next points are found in a thread of their own, while those found are added up.
@@ -52,7 +52,7 @@ def sum_by_cell(
 
 
 @np.errstate(invalid="ignore")  # an infinite coordinate is rejected, not warned of
-def cells_of(latitude: FloatArray, longitude: FloatArray, grid: Grid) -> IntArray:
+def cells_of(latitude: Floats, longitude: Floats, grid: Grid) -> IntArray:
     """Return what ``Grid.cell_of`` returns, (points,), several times as fast for many points.
 
     A position in cells is found by one multiplication. By a power of two it is exact; else, wherever it is so close to
@@ -70,9 +70,10 @@ def cells_of(latitude: FloatArray, longitude: FloatArray, grid: Grid) -> IntArra
     south, west = (90.0 * scale, 180.0 * scale) if exact else (0.0, 0.0)
     first = (grid.n_lat - 1 - south) * grid.n_lon + west  # cell of the whole numbers 0 and 0
     for start in range(0, len(latitude), _BLOCK):
-        lat, lon = latitude[start : start + _BLOCK], longitude[start : start + _BLOCK]
+        block = slice(start, start + _BLOCK)
+        lat, lon = (x[block].astype(np.float64, copy=False) for x in (latitude, longitude))
         r, c, p = row[: len(lat)], column[: len(lat)], part[: len(lat)]
-        found = cell[start : start + _BLOCK]
+        found = cell[block]
         if locate(lat, 90.0, scale, grid.n_lat, r, p) and locate(lon, 180.0, scale, grid.n_lon, c, p):
             r *= -grid.n_lon
             r += c

@@ -113,6 +113,8 @@ def test_cells_on_edges_next_to_them_and_far_from_them_are_those_of_the_grid(
     lat = np.concatenate([lat, np.nextafter(lat, 0), np.nextafter(lat, -90), rng.uniform(-90, 90, 2000), [90, -90, 0]])
     lon = np.concatenate([lon, np.nextafter(lon, 0), np.nextafter(lon, 180), rng.uniform(-180, 180, 2000), [180] * 3])
     np.testing.assert_array_equal(cells_of(lat, lon, grid), grid.cell_of(lat, lon))
+    lat, lon = lat.astype(np.float32), lon.astype(np.float32)
+    np.testing.assert_array_equal(cells_of(lat, lon, grid), grid.cell_of(lat, lon))
 
 
 @pytest.mark.parametrize("text", ["1deg", "0.1deg"])

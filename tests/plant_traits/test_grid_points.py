@@ -1,4 +1,4 @@
-"""Every point falls in exactly one cell: poles, the antimeridian, cell borders, against exact fractions."""
+"""Every point falls in exactly one cell, against exact fractions; regridding from grid to grid keeps the integral."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from plant_traits.covariates.regrid import regrid_array
 from plant_traits.grid import Grid
 
 RESOLUTIONS = ["1deg", "0.5deg", "0.1deg", "0.01deg", "1/3deg", "10arcmin", "30arcsec"]
@@ -101,3 +102,24 @@ def test_borders_of_tiles_belong_to_the_tile_of_the_cell() -> None:
         lon = rng.choice(np.concatenate([tiles.lon_edges, grid.lon_edges]), 3000)
         centre = grid.centre_of(grid.cell_of(lat, lon))
         np.testing.assert_array_equal(tiles.cell_of(*centre), tiles.cell_of(lat, lon))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    source=st.sampled_from(["2deg", "3deg", "5deg", "10deg", "9deg"]),
+    target=st.sampled_from(["1deg", "2deg", "4deg", "7.5deg", "20deg"]),
+    seed=st.integers(0, 2**32 - 1),
+    missing=st.sampled_from([0.0, 0.3]),
+)
+def test_regridding_from_grid_to_grid_conserves_the_integral(
+    source: str, target: str, seed: int, missing: float
+) -> None:
+    fine, coarse = Grid.parse(source), Grid.parse(target)
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(1, 5, fine.shape)
+    values[rng.random(fine.shape) < missing] = np.nan
+    found = regrid_array(values, fine.lat_edges[::-1], fine.lon_edges, coarse)
+    integral = np.nansum(found.mean * found.valid_fraction * coarse.area_m2)
+    assert integral == pytest.approx(np.nansum(values * fine.area_m2), rel=1e-12)
+    covered = np.nansum(found.valid_fraction * coarse.area_m2)
+    assert covered == pytest.approx(np.sum(np.isfinite(values) * fine.area_m2), rel=1e-12)

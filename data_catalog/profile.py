@@ -8,7 +8,6 @@ from pydantic import Field, JsonValue, model_validator
 
 from data_catalog.models import Entry, Identifier
 
-
 Estimator = Literal["mean", "inverse_variance", "random_effects", "mixed"]
 
 

@@ -23,7 +23,7 @@ SPLIT_WORDS = {"regions": "other regions", "species": "other species", "photos":
 TABLE_LEVEL = 0.9
 """Level of the intervals in the tables by biome and by what was held out."""
 
-OWN_KEYS = (*COMPARED_WITH, *OTHER_SPLITS.values(), "within_species")
+OWN_KEYS = (*COMPARED_WITH, *OTHER_SPLITS.values(), "within_species", "made_of")
 """Entries of the training metrics that this section shows, and the table of the rest does not."""
 
 _LINES = {"as_predicted": "as predicted", "scaled": "variance calibrated", "conformal": "conformal"}

@@ -90,6 +90,7 @@ def clean(run: RunContext, table: Artifact) -> Artifact | None:
 def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleaning: Artifact | None) -> Artifact:
     """Train the heads on features, covariates and labels."""
     truth = _true_values(run, world)
+    licences = _licences(run)
     return _trained(
         run,
         "trained heads",
@@ -97,11 +98,12 @@ def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleani
         partial(
             train_model,
             **_fitting(run),
+            licences=licences,
             table=run.store.fetch(table),
             cleaning=None if cleaning is None else run.store.fetch(cleaning),
             truth=truth,
         ),
-        parameters=_parameters(run),
+        parameters={**_parameters(run), "licences": licences},
         inputs=_digests(run, table, cleaning, truth),
     )
 
@@ -109,8 +111,7 @@ def train_heads(run: RunContext, world: Artifact | None, table: Artifact, cleani
 @task(name="show model", cache_policy=NO_CACHE)
 def show_model(run: RunContext, model: Artifact, cleaning: Artifact | None) -> Artifact:
     """Gather weights, card, learning curves and scores in one folder with a page."""
-    settings = run.spec.profile.model
-    licences = {settings.encoder: load_encoder(settings.encoder, settings.encoder_location).licence}
+    licences = _licences(run)["encoders"]
     return run.step(
         "model page",
         "model-page",
@@ -207,6 +208,14 @@ def _trained(
     artifact = run.step(title, step, call, parameters=parameters, inputs=inputs, with_progress=True)
     shutil.rmtree(run.workspace.scratch / RESUME, ignore_errors=True)
     return artifact
+
+
+def _licences(run: RunContext) -> dict[str, dict[str, str]]:
+    """Return the licences of the encoder's weights and of the sources that the run reads."""
+    settings = run.spec.profile.model
+    encoder = load_encoder(settings.encoder, settings.encoder_location)
+    sources = {str(source["id"]): str(source["licence"]) for source in run.spec.cited}
+    return {"encoders": {settings.encoder: encoder.licence}, "sources": sources}
 
 
 def _fitting(run: RunContext) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ def train_model(
     settings: ModelSettings,
     encoder_identity: str,
     device: str,
+    licences: Mapping[str, Mapping[str, str]] | None = None,
     truth: Path | None = None,
     resume: Path | None = None,
     progress: Callable[[int, int, str], None],
@@ -44,6 +46,7 @@ def train_model(
         settings: encoder, network and training.
         encoder_identity: identity of the encoder that made the features.
         device: ``cpu`` or ``cuda``.
+        licences: of what the model is made of, by kind and name, for its card.
         truth: the true values of photographed plants, known in a virtual world alone, see ``score_plants``. They score
             held-out predictions once the model is finished, and bear on nothing else.
         resume: local folder for the states that a killed training resumes from.
@@ -67,7 +70,8 @@ def train_model(
         progress=lambda done, total, scores: progress(done, total, said(scores)),
     )
     scores = score_plants(trained, read.rows, truth)
-    model = replace(trained.model, metrics=trained.model.metrics | scores)
+    made_of = {"training_table": _digests(table), "licences": {k: dict(v) for k, v in (licences or {}).items()}}
+    model = replace(trained.model, metrics=trained.model.metrics | scores | {"made_of": made_of})
     save_model(model, destination)
     trained.curves.to_csv(destination / CURVES, index=False)
     read.rows[["observation_id", "photo_id"]].assign(split=trained.split).to_parquet(destination / SPLITS)
@@ -79,6 +83,15 @@ def train_model(
         "metrics": model.metrics,
         "model_id": model.model_id,
     }
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file of a folder."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def said(scores: Mapping[str, float]) -> str:

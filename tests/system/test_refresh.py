@@ -28,8 +28,11 @@ unit_factors: {g cm-3: 1.0}
 
 def test_release_holds_what_a_user_needs(tiny_run, hashes) -> None:
     names = {x.name for x in tiny_run.release.iterdir()}
-    expected = {"report.html", "summary.md", "maps.zarr", "geotiff", "scores.csv", "citation", "SHA256SUMS"}
-    assert names == expected
+    pages, tables = {"report.html", "photos.html", "summary.md"}, {"scores.csv", "citation", "SHA256SUMS"}
+    assert names == pages | tables | {"maps.zarr", "geotiff", "model"}
+    assert {"card.yaml", "weights.safetensors", "learning_curves.png"} <= {
+        x.name for x in (tiny_run.release / "model").iterdir()
+    }
     listed = dict(reversed(line.split("  ")) for line in (tiny_run.release / "SHA256SUMS").read_text().splitlines())
     assert listed == {name: value for name, value in hashes(tiny_run.release).items() if name != "SHA256SUMS"}
 

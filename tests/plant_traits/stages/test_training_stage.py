@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,16 @@ def test_a_model_its_curves_and_the_splits_are_written(tmp_path: Path, asked: di
     assert [told[:2] for told in found["seen"]] == [(done, 4) for done in range(1, 5)]
     assert set(model.metrics["splits"]) == {"species", "photos"}
     assert "truth" not in model.metrics
+
+
+def test_the_card_names_its_data_by_hash_and_the_licences(tmp_path: Path, asked: dict[str, Any]) -> None:
+    licences = {"encoders": {"efficientnet-lite0": "Apache-2.0"}, "sources": {"try": "CC-BY-4.0"}}
+    trained_in(tmp_path / "model", asked, licences=licences)
+    made_of = load_model(tmp_path / "model").metrics["made_of"]
+    assert made_of["licences"] == licences
+    expected = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in asked["table"].iterdir()}
+    assert made_of["training_table"] == expected
+    assert "rows.parquet" in expected
 
 
 def test_what_was_dropped_is_not_fitted_and_each_fit_has_its_own_list(tmp_path: Path, asked: dict[str, Any]) -> None:

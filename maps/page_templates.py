@@ -33,6 +33,7 @@ def page_template(name: str) -> Template:
         unit=typography.unit_text,
         anchor=report_tables.anchor,
     )
+    environment.tests["relative_path"] = _is_relative_path
     environment.globals["zip"] = zip
     return environment.get_template(name)
 
@@ -40,3 +41,7 @@ def page_template(name: str) -> Template:
 def inline_image(data: bytes, kind: str = "png") -> Markup:
     """Return a picture as an address that holds its bytes, so that a page needs no second file."""
     return Markup(f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii"))  # noqa: S704 - base64 only
+
+
+def _is_relative_path(target: str) -> bool:
+    return ":" not in target and not target.startswith(("/", "\\"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from cmcrameri import cm
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.colors import ListedColormap
 
@@ -19,6 +17,7 @@ from maps.figures import ScatterPanel, draw_reliability, draw_scatter
 from maps.figures_model import draw_photo_reliability, draw_pit
 from maps.layers import SOURCE
 from maps.map_window import MapWindow, window_of
+from maps.page_templates import inline_image, page_template
 from maps.render import draw_map
 from maps.report_inputs import ReportInputs, StageRecord
 from plant_traits.errors import InputError
@@ -27,7 +26,6 @@ from plant_traits.traits import from_working
 
 __all__ = ["ReportInputs", "StageRecord", "write_report"]
 
-TEMPLATES = Path(__file__).parent / "templates"
 # The palest tones of the ramp would read as empty cells.
 _PHOTO_COLOURS = ListedColormap(cm.oslo_r(np.linspace(0.25, 0.95, 256)))
 _ERROR_COLOURS = ListedColormap(cm.lajolla_r(np.linspace(0.03, 0.78, 256)))
@@ -45,27 +43,8 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         InputError: the product lacks a variable or a trait that the report draws.
     """
     check_product(inputs)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        count=typography.count_text,
-        number=typography.number_text,
-        signed=typography.signed_text,
-        quantity=typography.quantity_text,
-        size=typography.bytes_text,
-        interval=typography.interval_text,
-        unit=typography.unit_text,
-        anchor=report_tables.anchor,
-    )
-    environment.tests["relative_path"] = _is_relative_path
     window = _window(inputs)
-    page = environment.get_template("report.html.j2").render(
+    page = page_template("report.html.j2").render(
         run=inputs,
         summary=report_tables.summarise(inputs),
         ledger=report_tables.ledger(inputs.stages),
@@ -76,7 +55,6 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         coverage=report_scores.coverage_rows(inputs),
         reliability=_reliability(inputs),
         model_parts=_model_parts(inputs),
-        zip=zip,
         training=report_tables.training_table(inputs),
         profile=report_tables.flatten(inputs.profile),
     )
@@ -104,16 +82,8 @@ def check_product(inputs: ReportInputs) -> None:
         )
 
 
-def _is_relative_path(target: str) -> bool:
-    return ":" not in target and not target.startswith(("/", "\\"))
-
-
 def _window(inputs: ReportInputs) -> MapWindow:
     return window_of(inputs.product["value"].notnull().any("trait"))
-
-
-def _image(png: bytes) -> Markup:
-    return Markup("data:image/png;base64," + base64.b64encode(png).decode("ascii"))  # noqa: S704 - base64 only
 
 
 def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dict[str, Any]:
@@ -128,7 +98,7 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
         "unit": unit,
         "logarithmic": logarithmic,
         "facts": report_tables.trait_facts(product, trait),
-        "value_map": _image(
+        "value_map": inline_image(
             draw_map(
                 product["value"],
                 title=f"{trait.name}: community mean",
@@ -137,7 +107,7 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
                 window=window,
             )
         ),
-        "error_map": _image(
+        "error_map": inline_image(
             draw_map(
                 product["standard_error"],
                 title=f"{trait.name}: standard error",
@@ -146,7 +116,7 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
                 window=window,
             )
         ),
-        "source_map": _image(
+        "source_map": inline_image(
             draw_map(
                 product["n_photos"].where(from_photos),
                 title=f"{trait.name}: where the estimate comes from",
@@ -181,7 +151,7 @@ def _scatters(inputs: ReportInputs, trait: Trait) -> list[dict[str, Any]]:
         png = draw_scatter(
             panels, reference=name, unit=typography.unit_text(trait.unit), log=trait.working_space != "identity"
         )
-        figures.append({"reference": name, "image": _image(png), "maps": [panel.name for panel in panels]})
+        figures.append({"reference": name, "image": inline_image(png), "maps": [panel.name for panel in panels]})
     return figures
 
 
@@ -198,8 +168,8 @@ def _model_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
     return [
         part
         | {
-            "reliability": _image(draw_photo_reliability(report_model.coverage_panels(inputs, part["key"]))),
-            "pit": _image(draw_pit(report_model.pit_panels(inputs, part["key"]))),
+            "reliability": inline_image(draw_photo_reliability(report_model.coverage_panels(inputs, part["key"]))),
+            "pit": inline_image(draw_pit(report_model.pit_panels(inputs, part["key"]))),
         }
         for part in report_model.model_section(inputs)
     ]
@@ -207,4 +177,4 @@ def _model_parts(inputs: ReportInputs) -> list[dict[str, Any]]:
 
 def _reliability(inputs: ReportInputs) -> Markup | None:
     lines = report_scores.reliability_lines(inputs)
-    return _image(draw_reliability(lines)) if lines else None
+    return inline_image(draw_reliability(lines)) if lines else None

@@ -1,4 +1,4 @@
-"""The command line: ``plant-traits`` demo, refresh, acquire, train, evaluate, cite and catalog."""
+"""The command line: ``plant-traits`` demo, refresh, acquire, train, evaluate, cite, catalog and versions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from data_catalog import CatalogError
 from flows.cli_catalog import Overlay, catalog_app, failure
+from flows.cli_versions import versions_app
 from flows.environment import prepare_environment
 from plant_traits.errors import PlantTraitsError
 from plant_traits.workspace import Workspace
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(versions_app, name="versions")
 
 WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
 ProfileOption = Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")]

@@ -17,12 +17,13 @@ from maps.stages.comparison import compare_maps
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
+from maps.stages.versions import keep_version
 from plant_traits.code_version import code_version
 from plant_traits.inference.cluster import ShardJob
 from plant_traits.runs import point_at, record_run
 from plant_traits.stages.acquisition import manifests
 from plant_traits.steps import Artifact
-from tasks.context import RunContext
+from tasks.context import RunContext, showing_stage
 from tasks.sources import read_inputs
 
 # Everything that took part in the maps, for their provenance.
@@ -181,7 +182,7 @@ def show_photos(
 
 @task(name="release", cache_policy=NO_CACHE)
 def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
-    """Gather maps, scores, report and checksums, point the release at them and return its address."""
+    """Gather maps, scores, report and checksums, keep the version, point the release at it and return its address."""
     stages = {name: artifact for name, artifact in finished.items() if artifact is not None}
     outputs = [StageOutput(name, artifact) for name, artifact in stages.items()]
     code = code_version(RUN_CODE)
@@ -210,6 +211,15 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
         inputs={name: artifact.digest for name, artifact in stages.items()},
     )
     record_run(run.workspace, run.spec, {**stages, "release": made})
+    # Asked of every run: one that was killed after its release is followed by one that commits it.
+    with showing_stage("version") as stage:
+        stage.artifact = keep_version(
+            run.workspace,
+            run.spec,
+            release=run.store.fetch(made),
+            key=made.key,
+            model_id=str(stages["model"].summary["model_id"]),
+        )
     address = point_at(run.workspace, "releases", run.spec.name, made)
     if TaskRunContext.get() is not None:
         summary = (run.store.fetch(made) / SUMMARY).read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from data_catalog import Catalog, load_catalog
 from flows.environment import prepare_environment
@@ -14,6 +15,10 @@ REPOSITORY = Path(__file__).parent.parent
 
 # Before any test module imports a library that would write to the home folder.
 prepare_environment(str(REPOSITORY / ".pytest_cache"))
+
+# The same examples in every run: what is green stays green until code changes.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -122,6 +122,21 @@ ESTIMATE = _schema(  # one estimator's result for a cell and trait, working spac
     variance_among_plants="float64",
 )
 
+CELL = _schema(  # what is known of a land cell from its photos and from its place together, working space
+    cell="int64",
+    trait="string",
+    location="float64",
+    standard_error="float64",  # of the location, calibrated on plots where there are some
+    interval_lower="float64",  # 95 %, calibrated likewise
+    interval_upper="float64",
+    standard_error_raw="float64",  # as the model has it
+    interval_raw_lower="float64",
+    interval_raw_upper="float64",
+    photo_share="float64",  # weight of the photos in the location, 0 to 1; the rest is the geospatial prediction's
+    variance_among_plants="float64",
+    biome="string",  # null where unknown
+)
+
 SCORE = _schema(
     map="string",
     reference="string",

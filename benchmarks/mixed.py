@@ -1,11 +1,11 @@
 """What generalised least squares with species and observer effects costs, and statsmodels' MixedLM cell by cell.
 
 Cells, species and observers are clustered as in citizen science: the numbers of photos are log-normal over cells,
-species and observers are drawn with Zipf's frequencies from pools that grow with a cell's photos. First the pooled
-fit of every cell, from moments to estimates, in a process that does nothing else; its peak memory is that of the whole
-process, moments included. Then MixedLM, which knows no variances of single photos, on a sample of cells one by one,
-with its total for all cells extrapolated from the sample's time per cell; and the same cells, each with variances of
-its own, by this project's REML.
+species and observers are drawn with Zipf's frequencies from pools that grow with a cell's photos. First the
+pooled fit of every cell, from moments to community means, in a process that does nothing else; its peak memory is that
+of the whole process, moments included. Then the stage that does it from file to file, in another process. Then MixedLM,
+which knows no variances of single photos, on a sample of cells one by one, with its total for all cells extrapolated
+from the sample's time per cell; and the same cells, each with variances of its own, by this project's REML.
 
     python benchmarks/mixed.py 20000 3000000 200
 """
@@ -13,7 +13,6 @@ its own, by this project's REML.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -24,8 +23,12 @@ import numpy as np
 import pandas as pd
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
+from maps.cell_moments import CellMoments
 from maps.crossed_effects import cell_blocks
-from maps.estimators import mixed_with_components
+from maps.estimators import mixed
+from maps.moment_files import merge_files
+from maps.pooled_components import pool_components, read_components
+from maps.stages.cells import MOMENTS_FILE, estimate_cells
 from maps.variance_components import estimate_components
 from plant_traits.schemas import MOMENTS, read_table, write_table
 
@@ -71,7 +74,9 @@ def pooled(path: Path, result: multiprocessing.Queue) -> None:
     moments = read_table(path, MOMENTS)
     before = _peak()
     started, busy = time.perf_counter(), time.process_time()
-    _, components = mixed_with_components(moments)
+    cells = CellMoments.of(moments)
+    components = pool_components([cells], "height", "photo")
+    mixed(cells, components=components)
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
     row = components.iloc[0]
     found = {name: row[f"{name}_variance"] ** 0.5 for name in ("species", "observer")}
@@ -84,8 +89,25 @@ def pooled(path: Path, result: multiprocessing.Queue) -> None:
     result.put((seconds, text))
 
 
+def by_block(path: Path, result: multiprocessing.Queue) -> None:
+    """Do the same as the stage does, from file to file; put the text of what it took into the queue."""
+    with tempfile.TemporaryDirectory() as folder:
+        started, busy = time.perf_counter(), time.process_time()
+        estimate_cells(Path(folder), moments=path.parent, estimators=["mixed"])
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
+        row = read_components(Path(folder)).iloc[0]
+    text = (
+        f"the stage, from file to file, a block of cells at a time: {seconds:.1f} s ({busy:.1f} s of CPU), peak "
+        f"{_peak():.2f} GiB; species sd {row['species_variance'] ** 0.5:.4f}, concentration "
+        f"{row['concentration']:.4f}, clumping {row['clumping']:.4f}"
+    )
+    result.put(text)
+
+
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    """Return the most memory this process has held, GiB; unlike ru_maxrss it does not count its parent's."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024**2
 
 
 def one_by_one(path: Path, sample: int, seconds: float) -> None:
@@ -146,14 +168,19 @@ def main() -> None:
     n_cells, n_rows, sample = (int(x) for x in sys.argv[1:4])
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "moments.parquet"
-        write_table(draw(n_cells, n_rows), path, MOMENTS)
+        path = Path(folder) / MOMENTS_FILE
+        write_table(draw(n_cells, n_rows), Path(folder) / "drawn.parquet", MOMENTS)
+        merge_files([Path(folder) / "drawn.parquet"], path)  # as the stage before leaves them
         result = context.Queue()
         process = context.Process(target=pooled, args=(path, result))
         process.start()
         seconds, text = result.get()
         process.join()
         print(text, flush=True)
+        process = context.Process(target=by_block, args=(path, result))
+        process.start()
+        print(result.get(), flush=True)
+        process.join()
         one_by_one(path, sample, seconds)
 
 

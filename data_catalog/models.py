@@ -127,7 +127,7 @@ class MapProduct(Entry):
 
 
 class RegionEntry(Entry):
-    """A named region: a bounding box, or a GeoJSON file beside the entry."""
+    """A named region: a bounding box. Other shapes are GeoJSON files, see ``plant_traits.region_geojson``."""
 
     id: Identifier
     name: str

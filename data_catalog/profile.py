@@ -22,6 +22,16 @@ class WorldSettings(Entry):
     climate_resolution: float = Field(default=0.25, description="degrees of the CHELSA-format rasters")
     soil_resolution_m: float = Field(default=20000.0, description="metres of the SoilGrids-format rasters")
     photo_size: int = Field(default=224, ge=64, description="shorter side of a rendered photo in pixels")
+    first_month: str = Field(
+        default="2026-10", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="by its end, `photos` photos are published"
+    )
+    later_months: int = Field(default=6, ge=0, le=36, description="months after it in which the records change")
+    monthly_change: float = Field(
+        default=0.01,
+        ge=0,
+        le=0.2,
+        description="share of the records added, changed and retracted, each, in every later month",
+    )
 
 
 class InputFile(Entry):
@@ -51,12 +61,14 @@ class Acquisition(Entry):
     """One source that a run fetches before it reads: which plug-in does it, and where its files go.
 
     ``into`` is a folder of the mirror; ``{month}`` and ``{region}`` in it (as in the paths of inputs) are the run's.
-    ``settings`` are the plug-in's own, checked by it.
+    Occurrences of collected regions are fetched a piece at a time, each into a folder of its own, where ``into`` has
+    ``{region}`` and ``split`` holds; else once, for the mapped region. ``settings`` are the plug-in's own, checked by it.
     """
 
     plugin: Identifier
     source: Identifier
     into: str
+    split: bool = Field(default=True, description="the service can be asked for a part of the region alone")
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
 
@@ -166,8 +178,8 @@ class Profile(Entry):
     inputs: Inputs
     model: ModelSettings = ModelSettings()
     estimators: tuple[Estimator, ...] = ("mean", "inverse_variance", "random_effects", "mixed")
-    published_estimator: Estimator = "random_effects"
-    minimum_photos: int = Field(default=5, ge=1, description="photos a cell needs to be mapped from photos")
+    published_estimator: Estimator = "mixed"
+    minimum_photos: int = Field(default=5, ge=1, description="photos of a cell that is flagged as known from photos")
     comparison_minimum_photos: int = Field(
         default=10, ge=1, description="photos a cell needs to take part in the comparison of photo maps"
     )
@@ -177,8 +189,10 @@ class Profile(Entry):
     published_at: str | None = Field(
         default=None, pattern="^https://", description="where the maps can be had; a citation of their records names it"
     )
-    photos_per_observer_day: int = Field(
-        default=5, ge=1, description="most photos of a species by one observer on one day in one cell of 1 degree"
+    photos_per_observer_day: int | None = Field(
+        default=5,
+        ge=1,
+        description="most photos of a species by one observer on one day in one cell of 1 degree; null for no cap",
     )
     largest_drop: float = Field(
         default=0.2, gt=0, le=1, description="share of a source's records that may disappear from one month to the next"
@@ -190,6 +204,15 @@ class Profile(Entry):
     workers: int = Field(default=2, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shard_size: int = Field(default=4096, ge=1, le=4096)
+    split_degrees: float = Field(
+        default=30.0, gt=0, le=180, description="size of the tiles that a backfill fetches regions by; divides 180"
+    )
+
+    @model_validator(mode="after")
+    def _tiles_fit_the_globe(self) -> Profile:
+        if not (180 / self.split_degrees).is_integer():
+            raise ValueError(f"split_degrees must divide 180, found {self.split_degrees:g}")
+        return self
 
     @model_validator(mode="after")
     def _published_is_computed(self) -> Profile:

@@ -1,4 +1,4 @@
-"""The command line: ``plant-traits`` demo, refresh, acquire, train, evaluate, cite, catalog and versions."""
+"""The command line: ``plant-traits`` demo, refresh, backfill, acquire, train, evaluate, cite, catalog and versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,17 @@ app.add_typer(versions_app, name="versions")
 WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
 ProfileOption = Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")]
 MonthOption = Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")]
-RegionOption = Annotated[str | None, typer.Option(help="Region name, or west,south,east,north.")]
+RegionOption = Annotated[
+    str | None, typer.Option(help="What is mapped: region name, west,south,east,north or a GeoJSON file.")
+]
+GridOption = Annotated[str | None, typer.Option(help="Grid of the maps, such as 1deg or 0.5deg.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="kept: the model of this lineage, trained where there is none that fits; new: one trained on this run's "
+        "records; or the folder of a model."
+    ),
+]
 ScratchOption = Annotated[Path | None, typer.Option(help="Local folder for work in progress.")]
 DataOption = Annotated[
     Path | None,
@@ -49,17 +59,42 @@ def refresh(
     profile: ProfileOption,
     month: MonthOption = None,
     region: RegionOption = None,
-    grid: Annotated[str | None, typer.Option(help="Grid of the maps, such as 1deg or 0.5deg.")] = None,
+    grid: GridOption = None,
     workspace: WorkspaceOption = "workspace",
     scratch: ScratchOption = None,
     data: DataOption = None,
     catalog: Overlay = None,
     faults: FaultsOption = None,
     dask_address: DaskOption = None,
+    model: ModelOption = "kept",
 ) -> None:
     """Refresh the maps of one month and region; what is unchanged is not computed again."""
     told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
-    _run("refresh", {**told, "grid": grid, "dask_address": dask_address})
+    _run("refresh", {**told, "grid": grid, "dask_address": dask_address, "model": model})
+
+
+@app.command()
+def backfill(
+    profile: ProfileOption,
+    region: Annotated[
+        str, typer.Option(help="What is collected: region name, west,south,east,north or a GeoJSON file.")
+    ],
+    months: Annotated[list[str], typer.Option(help="YYYY-MM or a range, such as 2026-08..2026-10; may be repeated.")],
+    mapped: Annotated[str | None, typer.Option(help="What is mapped; the profile's region by default.")] = None,
+    grid: GridOption = None,
+    workspace: WorkspaceOption = "workspace",
+    scratch: ScratchOption = None,
+    data: DataOption = None,
+    catalog: Overlay = None,
+    faults: FaultsOption = None,
+    dask_address: DaskOption = None,
+    model: ModelOption = "kept",
+) -> None:
+    """Collect the records of a region for months, into the state of the maps, and refresh them month by month."""
+    told = _told(profile, None, region, workspace, scratch, data, catalog, faults)
+    del told["month"]
+    more = {"mapped": mapped, "months": months, "grid": grid, "dask_address": dask_address, "model": model}
+    _run("backfill", {**told, **more})
 
 
 @app.command()
@@ -187,18 +222,23 @@ def _run(flow: str, words: Mapping[str, Any]) -> None:
 def _run_flow(name: str, words: Mapping[str, Any], console: Console) -> None:
     # Prefect and matplotlib read their settings when they are imported.
     from flows.display import TerminalDisplay, closing_lines  # noqa: PLC0415
-    from tasks.context import RunWords, showing  # noqa: PLC0415
+    from tasks.context import RunWords, read_backfill, showing  # noqa: PLC0415
 
     flow = getattr(import_module(f"flows.{name}"), name)
     display = TerminalDisplay(console)
     known = {field.name for field in fields(RunWords)}
     said = {name: value for name, value in words.items() if name in known}
-    run = RunWords(**{**said, "catalog": tuple(words.get("catalog", ()))}).resolve().name
+    said["catalog"] = tuple(words.get("catalog", ()))
+    if name == "backfill":  # its region is what is collected
+        run = read_backfill(RunWords(**{**said, "region": words["mapped"]}), words["region"], words["months"])[0].name
+    else:
+        run = RunWords(**said).resolve().name
     if "PREFECT_API_URL" not in os.environ:
         console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
     with showing(display), display.live():
-        address = flow(**words)
-    display.close(run, closing_lines(name, str(address)))
+        made = flow(**words)
+    addresses = made if isinstance(made, list) else [made]
+    display.close(run, closing_lines(name, str(addresses[-1])))
 
 
 def _show_plan(words: Mapping[str, Any]) -> None:

@@ -81,7 +81,7 @@ class TerminalDisplay:
 def closing_lines(flow: str, address: str) -> list[str]:
     """Say what lies where a flow has left its output, and what to do next."""
     where = Path(address)
-    if flow == "refresh":
+    if flow in ("refresh", "backfill"):
         return [
             f"report     {where / 'report.html'}",
             f"photos     {where / 'photos.html'}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.preparation import gather_model_inputs, gather_records
+from flows.preparation import gather_model_inputs, gather_records, gather_training_inputs
 from plant_traits.model.variants import variant, variants_of
 from plant_traits.runs import point_at
 from tasks.context import RunWords, open_run
@@ -60,10 +60,10 @@ def evaluate(
     with open_run(words) as run:
         chosen = variants or variants_of(run.spec.profile.model, with_truth=run.spec.inputs.truth is not None)
         records = gather_records(run)
-        read = gather_model_inputs(run, records)
+        read = gather_training_inputs(run, records, gather_model_inputs(run, records))
         made = evaluate_variants(run, records.world, read.table, read.cleaning, chosen)
         for encoder in encoders or ():
             other = with_encoder(run, encoder)
-            read = gather_model_inputs(other, records)
+            read = gather_training_inputs(other, records, gather_model_inputs(other, records))
             made += evaluate_variants(other, records.world, read.table, read.cleaning, ["full"], encoder)
         return point_at(run.workspace, "evaluations", run.spec.name, compare_variants(run, made))

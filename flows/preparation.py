@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plant_traits.kept_model import KeptModel
+from plant_traits.stages.shards import ShardSet
 from plant_traits.steps import Artifact
 from tasks.context import RunContext
+from tasks.kept_model import choose_model, keep_trained
 from tasks.model import encode_photos, sample_at_records
 from tasks.observations import clean_observations, cut_shards, read_trait_tables, summarise_traits
 from tasks.sources import acquire, fetch_photos, match_names, simulate_world
-from tasks.training import clean, gather_training_table
+from tasks.training import clean, gather_training_table, show_model, train_heads
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,17 @@ class Records:
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What a model reads of a run's records, cut into shards, and what it is trained on."""
+    """What a model reads of a run's records, by shard."""
 
-    shards: Artifact
+    shards: ShardSet
     points: Artifact
     features: Artifact
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a model is trained on."""
+
     table: Artifact
     cleaning: Artifact | None
 
@@ -49,9 +58,28 @@ def gather_records(run: RunContext) -> Records:
 
 
 def gather_model_inputs(run: RunContext, records: Records) -> ModelInputs:
-    """Turn photos and places into features, and labelled ones into a training table."""
+    """Turn photos and places into features."""
     shards = cut_shards(run, records.world, records.inputs, records.observations, records.photos)
-    points = sample_at_records(run, records.world, records.inputs, shards)
-    features = encode_photos(run, shards)
-    table = gather_training_table(run, records.world, records.inputs, shards, features, points, records.taxa)
-    return ModelInputs(shards, points, features, table, clean(run, table))
+    points = sample_at_records(run, records.world, records.inputs, shards.shards)
+    return ModelInputs(shards, points, encode_photos(run, shards.shards))
+
+
+def gather_training_inputs(run: RunContext, records: Records, read: ModelInputs) -> TrainingInputs:
+    """Turn labelled features into a training table, and find the labels that do not fit."""
+    table = gather_training_table(
+        run, records.world, records.inputs, read.shards, read.features, read.points, records.taxa
+    )
+    return TrainingInputs(table, clean(run, table))
+
+
+def train_and_keep(run: RunContext, records: Records, read: ModelInputs) -> KeptModel:
+    """Train a model on the records, and keep it for the runs that follow."""
+    learned = gather_training_inputs(run, records, read)
+    model = train_heads(run, records.world, learned.table, learned.cleaning)
+    page = show_model(run, model, learned.cleaning)
+    return keep_trained(run, records.world, model, page, learned.table, learned.cleaning)
+
+
+def obtain_model(run: RunContext, records: Records, read: ModelInputs, model: str) -> KeptModel:
+    """Return the model that is kept or given, else train one; see ``tasks.kept_model.choose_model``."""
+    return choose_model(run, records.world, model) or train_and_keep(run, records, read)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.preparation import gather_model_inputs, gather_records
+from flows.preparation import gather_model_inputs, gather_records, train_and_keep
 from plant_traits.runs import point_at
 from tasks.context import RunWords, open_run
-from tasks.training import show_model, train_heads
 
 
 @flow(name="train", flow_run_name="{profile}", validate_parameters=True)
@@ -22,7 +21,7 @@ def train(
     faults: float | None = None,
     dask_address: str | None = None,
 ) -> str:
-    """Train the model of a profile; a refresh of the same profile then finds it there.
+    """Train the model of a profile; the refreshes that follow map with it.
 
     Args:
         profile: run profile of the catalogue.
@@ -51,7 +50,5 @@ def train(
     )
     with open_run(words) as run:
         records = gather_records(run)
-        read = gather_model_inputs(run, records)
-        model = train_heads(run, records.world, read.table, read.cleaning)
-        page = show_model(run, model, read.cleaning)
-        return point_at(run.workspace, "models", run.spec.name, page)
+        kept = train_and_keep(run, records, gather_model_inputs(run, records))
+        return point_at(run.workspace, "models", run.spec.name, kept.page)

@@ -17,7 +17,18 @@ from data_catalog import Trait
 from maps.layers import LAYERS, Layer
 from plant_traits.errors import RasterError, TableError
 
-COG_LAYERS = ("value", "median", "standard_error", "interval_lower", "interval_upper", "n_photos", "source")
+COG_LAYERS = (
+    "value",
+    "median",
+    "standard_error",
+    "interval_lower",
+    "interval_upper",
+    "n_photos",
+    "photo_share",
+    "source",
+    "quality",
+    "applicability",
+)
 FLAG_NODATA = 255
 BLOCK = 512
 

@@ -9,7 +9,15 @@ from typing import Literal
 from data_catalog import Trait
 
 SOURCE: Mapping[str, int] = {"none": 0, "photos": 1, "geospatial": 2}
-QUALITY: Mapping[str, int] = {"none": 0, "photos": 1, "single_species": 2, "few_photos": 3, "geospatial_only": 4}
+QUALITY: Mapping[str, int] = {
+    "none": 0,
+    "photos": 1,
+    "single_species": 2,
+    "few_photos": 3,
+    "geospatial_only": 4,
+    "outside_applicability": 5,
+}
+APPLICABILITY: Mapping[str, int] = {"inside": 0, "outside": 1, "none": 255}
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,10 @@ class Layer:
         return f"({trait.unit})2" if self.scale == "working_squared" else trait.unit
 
 
-_PREDICTION_SD = "where source is geospatial, the standard deviation of a prediction, not an error of a mean"
-_OF_PHOTOS = "describes the cell's photos, also where the value shown is the geospatial prediction"
+_OF_PHOTOS = "describes the cell's photos, however much they weigh in the value"
+_CALIBRATED = (
+    "calibrated on vegetation plots by biome where there are some; as the model has it in the layers named raw"
+)
 
 LAYERS: Mapping[str, Layer] = {
     layer.name: layer
@@ -70,10 +80,41 @@ LAYERS: Mapping[str, Layer] = {
             "standard_error",
             "standard error of the working-space location of {trait}",
             "working",
-            attributes={"comment": _PREDICTION_SD},
+            attributes={"comment": f"of the cell's mean, not the spread of its plants; {_CALIBRATED}"},
         ),
-        Layer("interval_lower", "lower end of the 95 % interval of the median of {trait}", "natural"),
-        Layer("interval_upper", "upper end of the 95 % interval of the median of {trait}", "natural"),
+        Layer(
+            "interval_lower",
+            "lower end of the 95 % interval of the median of {trait}",
+            "natural",
+            attributes={"comment": _CALIBRATED},
+        ),
+        Layer(
+            "interval_upper",
+            "upper end of the 95 % interval of the median of {trait}",
+            "natural",
+            attributes={"comment": _CALIBRATED},
+        ),
+        Layer(
+            "value_lower",
+            "lower end of the 95 % interval of the community mean of {trait}",
+            "natural",
+            attributes={"comment": "takes the variance among plants as known"},
+        ),
+        Layer(
+            "value_upper",
+            "upper end of the 95 % interval of the community mean of {trait}",
+            "natural",
+            attributes={"comment": "takes the variance among plants as known"},
+        ),
+        Layer("standard_error_raw", "standard error of the location of {trait}, not calibrated", "working"),
+        Layer("interval_raw_lower", "lower end of the interval of the median of {trait}, not calibrated", "natural"),
+        Layer("interval_raw_upper", "upper end of the interval of the median of {trait}, not calibrated", "natural"),
+        Layer(
+            "photo_share",
+            "share of the cell's photos in the value of {trait}",
+            "number",
+            attributes={"comment": "weight of the photos' estimate; the rest is predicted from climate and soil"},
+        ),
         Layer(
             "n_photos",
             "number of photos of {trait}",
@@ -92,9 +133,44 @@ LAYERS: Mapping[str, Layer] = {
             attributes={"comment": _OF_PHOTOS},
         ),
         Layer("i_squared", "share of scatter among species of {trait}", "number", attributes={"comment": _OF_PHOTOS}),
-        Layer("source", "source of the value of {trait}", "number", "uint8", SOURCE, {"standard_name": "status_flag"}),
+        Layer(
+            "dissimilarity",
+            "dissimilarity of the cell's climate and soil to what the model of {trait} was trained on",
+            "number",
+            attributes={"comment": "dissimilarity index of Meyer and Pebesma (2021)"},
+        ),
+        Layer(
+            "applicability",
+            "area of applicability of the geospatial prediction of {trait}",
+            "number",
+            "uint8",
+            APPLICABILITY,
+            {"standard_name": "status_flag", "comment": "outside: climate and soil unlike any the model was trained on"},
+        ),
+        Layer(
+            "source",
+            "what weighs most in the value of {trait}",
+            "number",
+            "uint8",
+            SOURCE,
+            {"standard_name": "status_flag"},
+        ),
         Layer(
             "quality", "quality of the value of {trait}", "number", "uint8", QUALITY, {"standard_name": "quality_flag"}
         ),
     )
 }
+
+COMMON_LAYERS: Mapping[str, Layer] = {
+    layer.name: layer
+    for layer in (
+        Layer(
+            "effort_records",
+            "records of vascular plants",
+            "number",
+            attributes={"comment": "target-group effort: all cleaned records of the cell, photographed or not"},
+        ),
+        Layer("effort_observers", "observers of vascular plants", "number"),
+    )
+}
+"""Layers that all traits share, (lat, lon)."""

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from maps.key_sums import TERMS, WORD, pack, run_starts, sort_keys, sum_photos, sum_runs
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
+from plant_traits.observations.live_rows import are_live
 from plant_traits.schemas import MOMENTS
 
 KEYS = ("cell", "species", "observer", "trait", "evidence")
@@ -38,7 +39,8 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
             the modalities contain ``image`` and ``record`` elsewhere.
         observations: columns ``observation_id``, ``species``, ``observer``, ``latitude`` and ``longitude`` of
             ``schemas.SHARD_ROW``; an observation may repeat, once per photo. Predictions of an observation that is
-            not here (a retracted one) are left out; ``count_losses`` says how many.
+            not here (a retracted one) are left out; where there is a column ``photo_id``, so are those of a photo that
+            is not here with its observation. ``count_losses`` says how many.
         grid: the cells.
 
     Returns:
@@ -93,8 +95,9 @@ def used_predictions(predictions: pd.DataFrame, observations: pd.DataFrame) -> n
 def count_losses(predictions: pd.DataFrame, observations: pd.DataFrame) -> Mapping[str, int]:
     """Count the predictions that ``reduce_predictions`` leaves out, by reason, for the run report.
 
-    Reasons are the predictions' own status where it is not ``ok``, ``no_observation`` (retracted or never seen),
-    ``no_coordinates`` (missing or out of range), and ``no_finite_estimate`` (mean not finite or variance not positive).
+    Reasons are the predictions' own status where it is not ``ok``, ``no_observation`` (the observation, or its photo,
+    was retracted or never seen), ``no_coordinates`` (missing or out of range), and ``no_finite_estimate`` (mean not
+    finite or variance not positive).
     """
     places, at = _join(predictions, observations)
     reason = _loss_reasons(predictions, places, at)
@@ -269,8 +272,10 @@ def _join(predictions: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.Dat
             f"observations: {int(twice.sum())} ids appear with different species, observers or coordinates, first "
             f"{places.loc[twice, 'observation_id'].iloc[0]!r}; expected one description each: clean the table first"
         )
-    at = pd.Index(places["observation_id"]).get_indexer(pd.Index(predictions["observation_id"]))
-    return places, at.astype(np.int64)
+    at = pd.Index(places["observation_id"]).get_indexer(pd.Index(predictions["observation_id"])).astype(np.int64)
+    if "photo_id" in observations.columns:
+        at = np.where(are_live(predictions, observations), at, -1)
+    return places, at
 
 
 def _loss_reasons(predictions: pd.DataFrame, places: pd.DataFrame, at: IntArray) -> npt.NDArray[np.object_]:

@@ -1,9 +1,8 @@
-"""A map product: one dataset (trait, lat, lon) from the cells' estimates and the prediction of every land cell."""
+"""A map product: one dataset (trait, lat, lon) of what is known of every cell, with uncertainty and flags."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -11,111 +10,121 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import Trait
-from maps.estimators import NORMAL_95
-from maps.layers import LAYERS, QUALITY, SOURCE, Layer
+from maps.layers import APPLICABILITY, COMMON_LAYERS, LAYERS, QUALITY, SOURCE, Layer
+from maps.product_attributes import product_attributes
 from plant_traits.errors import GridError, TableError
 from plant_traits.grid import FloatArray, Grid
 from plant_traits.month import Month
 from plant_traits.regions import Region
-from plant_traits.schemas import ESTIMATE
+from plant_traits.schemas import CELL, ESTIMATE
 from plant_traits.traits import from_working, mean_from_working
 
-GEOSPATIAL_COLUMNS = ("cell", "trait", "mean", "variance_aleatoric", "variance_epistemic")
+CELL_LAYERS = tuple(name for name in CELL.names if name not in ("cell", "trait", "biome"))
 ESTIMATE_LAYERS = tuple(name for name in ESTIMATE.names if name not in ("cell", "trait"))
+_DIAGNOSTICS = ("n_photos", "n_species", "n_observers", "n_effective", "tau2", "i2")
+_MOSTLY = 0.5  # of the weight
 
 
 def build_product(
-    estimates: Mapping[str, pd.DataFrame],
-    published: str,
-    geospatial: pd.DataFrame,
+    cells: pd.DataFrame,
+    photos: pd.DataFrame,
     traits: Sequence[Trait],
     grid: Grid,
     *,
+    published: str,
     minimum_photos: int,
     region: Region,
     month: Month,
     provenance: Mapping[str, str],
+    applicability: pd.DataFrame | None = None,
+    effort: pd.DataFrame | None = None,
 ) -> xr.Dataset:
-    """Lay the published estimator and the geospatial prediction on the grid, with uncertainty and a flag in every cell.
+    """Lay what is known of the cells on the grid, with a flag for its source and its quality in every cell.
 
-    A cell of at least ``minimum_photos`` photos shows the estimate from its photos. One of fewer shows the geospatial
-    prediction, flagged ``few_photos``; where there is none it shows the photos' estimate, flagged the same. A cell
-    without photos shows the geospatial prediction, if there is one. Counts, n_effective, heterogeneity and i_squared
-    describe the cell's photos whichever source is shown. Where the geospatial prediction is shown, ``standard_error``
-    is the prediction's standard deviation, (aleatoric + epistemic) ** 1/2, and the variance among plants of
-    ``value`` is the aleatoric one. Cells whose centre lies outside the region are empty.
+    ``source`` says what weighs at least half: the photos or the geospatial prediction. ``quality`` is ``photos`` where
+    they do in a cell of at least ``minimum_photos`` photos of two species or more, ``single_species`` where of one,
+    ``few_photos`` in other cells with a photo, ``geospatial_only`` in cells without one; and ``outside_applicability``
+    wherever climate and soil weigh more than half and are unlike any that the model was trained on: such a cell is
+    shown and flagged. Counts, n_effective, heterogeneity and i_squared describe the cell's photos. Cells whose
+    centre lies outside the region are empty.
 
     Args:
-        estimates: frames of ``schemas.ESTIMATE``, from photos, by estimator.
-        published: which of them the map shows.
-        geospatial: predictions without photos, columns ``GEOSPATIAL_COLUMNS``, working space.
+        cells: ``schemas.CELL``, one row per cell and trait.
+        photos: ``schemas.ESTIMATE`` of the published estimator.
         traits: the traits to map, in this order; rows of other traits are not shown.
         grid: the cells.
-        minimum_photos: photos that a cell needs to be mapped from its photos.
+        published: name of the published estimator.
+        minimum_photos: photos of a cell that is flagged as known from photos.
         region: where to map.
-        month: the month of the refresh; its last day closes ``time_coverage``.
-        provenance: texts (JSON where structured) kept as attributes ``provenance_<key>``: configuration, inputs,
-            code_version, model_id and so on. The keys ``license``, ``product_version`` and ``date_created`` set the
-            ACDD attribute of that name instead.
+        month: the month of the refresh.
+        provenance: see ``maps.product_attributes.product_attributes``.
+        applicability: columns cell, trait, dissimilarity and outside; None leaves both layers empty.
+        effort: columns cell, n_records and n_observers; a mapped cell that is not in it has none; None leaves the
+            layers empty.
 
     Returns:
-        A dataset (trait, lat, lon) of the float32 layers of ``maps.layers`` and the uint8 flags ``source`` and
-        ``quality``, EPSG:4326, rows north to south, NaN where there is no estimate.
+        A dataset of the layers of ``maps.layers``: ``LAYERS`` (trait, lat, lon) and ``COMMON_LAYERS`` (lat, lon),
+        EPSG:4326, rows north to south, NaN where there is no estimate.
 
     Raises:
-        TableError: the published estimator is missing, a column is missing, or a cell occurs twice for a trait.
+        TableError: a column is missing, or a cell occurs twice for a trait.
         GridError: a cell id is not of this grid.
     """
-    if published not in estimates:
-        raise TableError(f"product: the published estimator {published!r} is not among {sorted(estimates)}; compute it")
-    photo = _stack(estimates[published], ESTIMATE_LAYERS, traits, grid, f"estimates by {published}")
-    other = _stack(geospatial, GEOSPATIAL_COLUMNS[2:], traits, grid, "geospatial predictions")
+    known = _stack(cells, CELL_LAYERS, traits, grid, "cells")
+    photo = _stack(photos, _DIAGNOSTICS, traits, grid, f"estimates by {published}")
     inside = region.contains(grid.lat[:, None], grid.lon[None, :])
+    shown = inside & np.isfinite(known["location"]) & np.isfinite(known["standard_error"])
+    counted = {name: np.where(shown, np.nan_to_num(photo[name]), np.nan) for name in _DIAGNOSTICS[:4]}
+    dissimilarity, outside = _applicability(applicability, traits, grid, shown)
 
-    n = np.where(inside, np.nan_to_num(photo["n_photos"]), 0.0)
-    has_photo = inside & (n > 0) & np.isfinite(photo["location"]) & np.isfinite(photo["standard_error"])
-    total = other["variance_aleatoric"] + other["variance_epistemic"]
-    has_other = inside & np.isfinite(other["mean"]) & np.isfinite(total)
-    show_photo = has_photo & ((n >= minimum_photos) | ~has_other)
-    show_other = has_other & ~show_photo
-    shown = show_photo | show_other
-
-    source = np.select([show_photo, show_other], [SOURCE["photos"], SOURCE["geospatial"]], SOURCE["none"])
-    enough = show_photo & (n >= minimum_photos)
-    several = photo["n_species"] >= 2
+    mostly_photos = shown & (known["photo_share"] >= _MOSTLY)
+    seen = shown & (counted["n_photos"] > 0)
+    enough = mostly_photos & (counted["n_photos"] >= minimum_photos)
+    strange = shown & ~mostly_photos & (outside == APPLICABILITY["outside"])
     quality = np.select(
-        [enough & several, enough, shown & has_photo, shown],
-        [QUALITY["photos"], QUALITY["single_species"], QUALITY["few_photos"], QUALITY["geospatial_only"]],
+        [strange, enough & (counted["n_species"] >= 2), enough, seen, shown],
+        [
+            QUALITY["outside_applicability"],
+            QUALITY["photos"],
+            QUALITY["single_species"],
+            QUALITY["few_photos"],
+            QUALITY["geospatial_only"],
+        ],
         QUALITY["none"],
     )
 
-    def pick(of_photo: FloatArray, of_other: FloatArray | float) -> FloatArray:
-        return np.where(show_photo, of_photo, np.where(show_other, of_other, np.nan))
+    def median(of: str) -> FloatArray:
+        values = np.where(shown, known[of], np.nan)
+        return _natural(traits, [from_working(t, x) for t, x in zip(traits, values, strict=True)])
 
-    location = pick(photo["location"], other["mean"])
-    prediction_sd = np.sqrt(total)
-    among_plants = pick(photo["variance_among_plants"], other["variance_aleatoric"])
-    lower = pick(photo["interval_lower"], other["mean"] - NORMAL_95 * prediction_sd)
-    upper = pick(photo["interval_upper"], other["mean"] + NORMAL_95 * prediction_sd)
+    def mean(of: str) -> FloatArray:
+        values = np.where(shown, known[of], np.nan)
+        spread = known["variance_among_plants"]
+        return _natural(traits, [mean_from_working(t, x, s) for t, x, s in zip(traits, values, spread, strict=True)])
+
     layers: dict[str, npt.NDArray[np.generic]] = {
-        "value": _natural(
-            traits, [mean_from_working(t, x, s) for t, x, s in zip(traits, location, among_plants, strict=True)]
-        ),
-        "median": _natural(traits, [from_working(t, x) for t, x in zip(traits, location, strict=True)]),
-        "location": location,
-        "standard_error": pick(photo["standard_error"], prediction_sd),
-        "interval_lower": _natural(traits, [from_working(t, x) for t, x in zip(traits, lower, strict=True)]),
-        "interval_upper": _natural(traits, [from_working(t, x) for t, x in zip(traits, upper, strict=True)]),
-        "n_photos": np.where(shown, n, np.nan),
-        "n_species": np.where(shown, np.nan_to_num(photo["n_species"]), np.nan),
-        "n_observers": np.where(shown, np.nan_to_num(photo["n_observers"]), np.nan),
-        "n_effective": np.where(shown, np.nan_to_num(photo["n_effective"]), np.nan),
+        "value": mean("location"),
+        "median": median("location"),
+        "location": np.where(shown, known["location"], np.nan),
+        "standard_error": np.where(shown, known["standard_error"], np.nan),
+        "interval_lower": median("interval_lower"),
+        "interval_upper": median("interval_upper"),
+        "value_lower": mean("interval_lower"),
+        "value_upper": mean("interval_upper"),
+        "standard_error_raw": np.where(shown, known["standard_error_raw"], np.nan),
+        "interval_raw_lower": median("interval_raw_lower"),
+        "interval_raw_upper": median("interval_raw_upper"),
+        "photo_share": np.where(shown, known["photo_share"], np.nan),
+        **counted,
         "heterogeneity": np.where(shown, photo["tau2"], np.nan),
         "i_squared": np.where(shown, photo["i2"], np.nan),
-        "source": source,
+        "dissimilarity": dissimilarity,
+        "applicability": outside,
+        "source": np.select([mostly_photos, shown], [SOURCE["photos"], SOURCE["geospatial"]], SOURCE["none"]),
         "quality": quality,
     }
-    attributes = _attributes(
+    common = _effort(effort, grid, np.asarray(shown.any(axis=0)))
+    attributes = product_attributes(
         provenance,
         published=published,
         traits=traits,
@@ -124,7 +133,36 @@ def build_product(
         region=region,
         month=month,
     )
-    return _dataset(layers, LAYERS, traits, grid).assign_attrs(attributes)
+    return _dataset(layers, common, traits, grid).assign_attrs(attributes)
+
+
+def _applicability(
+    frame: pd.DataFrame | None, traits: Sequence[Trait], grid: Grid, shown: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, npt.NDArray[np.generic]]:
+    """Return the dissimilarity and the flag of every cell that is shown."""
+    if frame is None:
+        return np.full(shown.shape, np.nan), np.full(shown.shape, APPLICABILITY["none"])
+    found = _stack(frame, ("dissimilarity", "outside"), traits, grid, "applicability")
+    dissimilarity = np.where(shown, found["dissimilarity"], np.nan)
+    flags = np.where(found["outside"] > 0, APPLICABILITY["outside"], APPLICABILITY["inside"])
+    return dissimilarity, np.where(np.isfinite(dissimilarity), flags, APPLICABILITY["none"])
+
+
+def _effort(frame: pd.DataFrame | None, grid: Grid, mapped: npt.NDArray[np.bool_]) -> dict[str, FloatArray]:
+    """Return the effort of every mapped cell."""
+    names = dict(zip(COMMON_LAYERS, ("n_records", "n_observers"), strict=True))
+    if frame is None:
+        return {layer: np.full(grid.shape, np.nan) for layer in names}
+    missing = [name for name in ("cell", *names.values()) if name not in frame.columns]
+    if missing:
+        raise TableError(f"effort: columns {missing} are missing; found {list(frame.columns)}")
+    cell = frame["cell"].to_numpy(dtype=np.int64)
+    _check_cells(cell, grid, "effort")
+    layers = {}
+    for layer, name in names.items():
+        total = np.bincount(cell, frame[name].to_numpy(dtype=np.float64), grid.size).reshape(grid.shape)
+        layers[layer] = np.where(mapped, total, np.nan)
+    return layers
 
 
 def estimate_dataset(estimates: pd.DataFrame, traits: Sequence[Trait], grid: Grid) -> xr.Dataset:
@@ -159,11 +197,7 @@ def _stack(
     index = pd.Index([trait.id for trait in traits]).get_indexer(pd.Index(frame["trait"]))
     rows = frame[index >= 0]
     cell = rows["cell"].to_numpy(dtype=np.int64)
-    if len(cell) and not 0 <= cell.min() <= cell.max() < grid.size:
-        raise GridError(
-            f"{what}: cell ids run from {cell.min()} to {cell.max()}, but the {grid} grid has {grid.size} cells; "
-            "were they made on another grid?"
-        )
+    _check_cells(cell, grid, what)
     at = index[index >= 0] * grid.size + cell
     if len(np.unique(at)) < len(at):
         raise TableError(f"{what}: {len(at) - len(np.unique(at))} rows repeat a cell and trait; expected one row each")
@@ -175,17 +209,29 @@ def _stack(
     return stacked
 
 
+def _check_cells(cell: npt.NDArray[np.int64], grid: Grid, what: str) -> None:
+    if len(cell) and not 0 <= cell.min() <= cell.max() < grid.size:
+        raise GridError(
+            f"{what}: cell ids run from {cell.min()} to {cell.max()}, but the {grid} grid has {grid.size} cells; "
+            "were they made on another grid?"
+        )
+
+
 def _natural(traits: Sequence[Trait], maps: Sequence[FloatArray]) -> FloatArray:
     return np.stack(maps) if traits else np.empty((0, 0, 0))
 
 
 def _dataset(
-    arrays: Mapping[str, npt.NDArray[np.generic]], layers: Mapping[str, Layer], traits: Sequence[Trait], grid: Grid
+    arrays: Mapping[str, npt.NDArray[np.generic]],
+    common: Mapping[str, FloatArray],
+    traits: Sequence[Trait],
+    grid: Grid,
 ) -> xr.Dataset:
-    variables = {
-        name: (("trait", "lat", "lon"), arrays[name].astype(layer.dtype), {"long_name": layer.describe("trait")})
-        for name, layer in layers.items()
-    }
+    def variable(dims: tuple[str, ...], values: npt.NDArray[np.generic], layer: Layer) -> xr.Variable:
+        return xr.Variable(dims, values.astype(layer.dtype), {"long_name": layer.describe("trait")})
+
+    variables = {name: variable(("trait", "lat", "lon"), arrays[name], layer) for name, layer in LAYERS.items()}
+    variables |= {name: variable(("lat", "lon"), common[name], layer) for name, layer in COMMON_LAYERS.items()}
     return xr.Dataset(variables, coords=_coordinates(traits, grid))
 
 
@@ -200,59 +246,4 @@ def _coordinates(traits: Sequence[Trait], grid: Grid) -> dict[str, object]:
         "lon": ("lon", grid.lon, {**longitude, "bounds": "lon_bnds"}),
         "lat_bnds": (("lat", "bnds"), np.stack([lat_edges[:-1], lat_edges[1:]], axis=1)),
         "lon_bnds": (("lon", "bnds"), np.stack([lon_edges[:-1], lon_edges[1:]], axis=1)),
-    }
-
-
-def _attributes(
-    provenance: Mapping[str, str],
-    *,
-    published: str,
-    traits: Sequence[Trait],
-    grid: Grid,
-    minimum_photos: int,
-    region: Region,
-    month: Month,
-) -> dict[str, str | float]:
-    named = {"license", "product_version", "date_created"}
-    west, south, east, north = region.bbox
-    names = ", ".join(trait.name.lower() for trait in traits)
-    last_day = month.next.first_day - timedelta(days=1)
-    return {
-        "Conventions": "CF-1.13, ACDD-1.3",
-        "title": f"Plant traits from citizen-science photos, {region.name}, {month}",
-        "summary": (
-            f"Maps of {names} on a {grid} grid. Each cell of at least {minimum_photos} photos shows the {published} "
-            "estimate over its photos; other land cells show a prediction from climate and soil. Every value has a "
-            "95 % interval, counts of photos, species and observers, and flags for its source and quality."
-        ),
-        "keywords": ", ".join(["plant traits", "citizen science", *(trait.name.lower() for trait in traits)]),
-        "license": provenance.get("license", "not stated"),
-        "product_version": provenance.get("product_version", str(month)),
-        **({"date_created": provenance["date_created"]} if "date_created" in provenance else {}),
-        "time_coverage_start": month.first_day.isoformat(),
-        "time_coverage_end": last_day.isoformat(),
-        "time_coverage_duration": "P1M",
-        "comment": (
-            f"All records known by the end of {month} count, whenever the plant was seen; time_coverage is that of the "
-            "refresh."
-        ),
-        "geospatial_lat_min": south,
-        "geospatial_lat_max": north,
-        "geospatial_lat_units": "degrees_north",
-        "geospatial_lon_min": west,
-        "geospatial_lon_max": east,
-        "geospatial_lon_units": "degrees_east",
-        "geospatial_bounds_crs": "EPSG:4326",
-        "geospatial_lat_resolution": float(grid.resolution),
-        "geospatial_lon_resolution": float(grid.resolution),
-        "cdm_data_type": "Grid",
-        "source": "photos of citizen scientists read by a neural network; elsewhere climate and soil",
-        "grid": grid.text,
-        "region": region.name,
-        "month": str(month),
-        "estimator": published,
-        "minimum_photos": minimum_photos,
-        "history": f"built by maps.product.build_product from the {published} estimates of the {month} refresh",
-        "processing_level": "gridded estimate",
-        **{f"provenance_{key}": provenance[key] for key in sorted(provenance) if key not in named},
     }

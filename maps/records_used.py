@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from maps.layers import SOURCE
 from maps.moments import used_predictions
 from plant_traits.grid import Grid
 from plant_traits.sources.stable_hash import row_hashes
@@ -16,19 +15,19 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class RecordCounter:
-    """Counts the different records behind the photo-mapped cells of a product, a shard at a time.
+    """Counts the different records behind the values of a product, a shard at a time.
 
     An observation counts once, however many photos, traits or shards it appears in. It keeps 24 bytes of each.
     """
 
     def __init__(self, product: xr.Dataset, grid: Grid) -> None:
-        """Note which cells are mapped from photos.
+        """Note in which cells photos weigh in.
 
         Args:
-            product: the map product, with ``source`` over (trait, lat, lon).
+            product: the map product, with ``photo_share`` over (trait, lat, lon).
             grid: its grid.
         """
-        photo = product["source"].to_numpy() == SOURCE["photos"]
+        photo = product["photo_share"].to_numpy() > 0
         self._mapped = {str(trait): photo[k].reshape(-1) for k, trait in enumerate(product["trait"].to_numpy())}
         self._grid = grid
         self._datasets: dict[tuple[str, str], int] = {}

@@ -15,7 +15,7 @@ from data_catalog import Trait
 from maps import report_model, report_scores, report_tables, typography
 from maps.figures import ScatterPanel, draw_reliability, draw_scatter
 from maps.figures_model import draw_photo_reliability, draw_pit
-from maps.layers import SOURCE
+from maps.layers import APPLICABILITY
 from maps.map_window import MapWindow, window_of
 from maps.page_templates import inline_image, page_template
 from maps.render import draw_map
@@ -29,7 +29,18 @@ __all__ = ["ReportInputs", "StageRecord", "write_report"]
 # The palest tones of the ramp would read as empty cells.
 _PHOTO_COLOURS = ListedColormap(cm.oslo_r(np.linspace(0.25, 0.95, 256)))
 _ERROR_COLOURS = ListedColormap(cm.lajolla_r(np.linspace(0.03, 0.78, 256)))
-_NEEDED = ("value", "location", "standard_error", "n_photos", "source")
+_DISTANCE_COLOURS = ListedColormap(cm.devon_r(np.linspace(0.1, 0.85, 256)))
+_NEEDED = (
+    "value",
+    "location",
+    "standard_error",
+    "n_photos",
+    "photo_share",
+    "source",
+    "quality",
+    "dissimilarity",
+    "applicability",
+)
 
 
 def write_report(inputs: ReportInputs, path: Path) -> None:
@@ -54,6 +65,7 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         differences=report_scores.difference_rows(inputs),
         coverage=report_scores.coverage_rows(inputs),
         reliability=_reliability(inputs),
+        plot_coverage=report_scores.plot_coverage_rows(inputs),
         model_parts=_model_parts(inputs),
         training=report_tables.training_table(inputs),
         profile=report_tables.flatten(inputs.profile),
@@ -90,8 +102,8 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
     product = inputs.product.sel(trait=trait.id)
     unit = typography.unit_text(trait.unit)
     logarithmic = trait.working_space != "identity"
-    source = product["source"]
-    from_photos, from_geospatial = source == SOURCE["photos"], source == SOURCE["geospatial"]
+    shown, share = product["value"].notnull(), product["photo_share"]
+    outside = product["applicability"] == APPLICABILITY["outside"]
     error_space = f"in {trait.working_space} units" if logarithmic else f"({unit})"
     return {
         "trait": trait,
@@ -118,14 +130,26 @@ def _trait_section(inputs: ReportInputs, trait: Trait, window: MapWindow) -> dic
         ),
         "source_map": inline_image(
             draw_map(
-                product["n_photos"].where(from_photos),
+                share.where(share > 0),
                 title=f"{trait.name}: where the estimate comes from",
-                label="photos per cell",
-                log=True,
+                label="share of the photos",
                 cmap=_PHOTO_COLOURS,
+                vmin=0.0,
+                vmax=1.0,
                 window=window,
-                underlay=from_geospatial,
-                underlay_label="from climate and soil",
+                underlay=shown & (share == 0),
+                underlay_label="climate and soil alone",
+            )
+        ),
+        "applicability_map": inline_image(
+            draw_map(
+                product["dissimilarity"].where(~outside),
+                title=f"{trait.name}: area of applicability",
+                label="dissimilarity index",
+                cmap=_DISTANCE_COLOURS,
+                window=window,
+                underlay=outside,
+                underlay_label="outside",
             )
         ),
         "scatters": _scatters(inputs, trait),

@@ -61,6 +61,8 @@ class ReportInputs:
         notes: sentences for the reader.
         maps: other maps' ``location``, drawn beside the published one in the scatter figures.
         published_map: the name under which the scores hold the product; the first map when absent there.
+        plot_coverage: how often intervals of cells held plots' means, cross-fitted, see ``maps.small_area_map``; None where
+            the run has no plots.
     """
 
     title: str
@@ -84,6 +86,7 @@ class ReportInputs:
     notes: Sequence[str] = ()
     maps: Mapping[str, xr.Dataset] = field(default_factory=dict)
     published_map: str | None = None
+    plot_coverage: pd.DataFrame | None = None
 
     @property
     def published_name(self) -> str:

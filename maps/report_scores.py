@@ -136,6 +136,36 @@ def coverage_rows(inputs: ReportInputs) -> dict[str, Any]:
     return {"levels": levels, "rows": rows}
 
 
+KINDS = {
+    "rich": "of 20 photos or more",
+    "sparse": "of fewer photos",
+    "none": "without photos",
+    "all": "all with plots",
+}
+
+
+def plot_coverage_rows(inputs: ReportInputs) -> dict[str, Any]:
+    """Return how often intervals held plots' means: a row per trait and kind of cell, over all biomes."""
+    table = inputs.plot_coverage
+    if table is None or not len(table):
+        return {"levels": [], "rows": []}
+    levels = [int(name.removeprefix("calibrated_")) for name in table.columns if name.startswith("calibrated_")]
+    together = {(row["trait"], row["kind"]): row for row in table[table["biome"].isna()].to_dict("records")}
+    rows = [
+        {
+            "trait": trait.name,
+            "kind": label,
+            "n": int(row["n"]),
+            "observed": [(float(row[f"calibrated_{level}"]), float(row[f"raw_{level}"])) for level in levels],
+            "rmse": float(row["rmse"]),
+        }
+        for trait in inputs.traits
+        for kind, label in KINDS.items()
+        if (row := together.get((trait.id, kind))) is not None
+    ]
+    return {"levels": levels, "rows": rows}
+
+
 def reliability_lines(inputs: ReportInputs) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Return trait name to (nominal level, observed coverage) of the published map, else of the first map."""
     if inputs.coverage is None or not len(inputs.coverage):

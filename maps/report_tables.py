@@ -59,22 +59,24 @@ def trait_facts(product: xr.Dataset, trait: Trait) -> list[tuple[str, str]]:
 
     return [
         ("cells mapped", count_text(int(mapped.sum()))),
-        ("from photos", count_text(int((mapped & (source == SOURCE["photos"])).sum()))),
-        ("from climate and soil", count_text(int((mapped & (source == SOURCE["geospatial"])).sum()))),
+        ("mostly from photos", count_text(int((mapped & (source == SOURCE["photos"])).sum()))),
+        ("mostly from climate and soil", count_text(int((mapped & (source == SOURCE["geospatial"])).sum()))),
         *_quality_facts(product, mapped),
         ("median cell", quantity_text(float(quartiles[1]))),
         ("middle half of cells", f"{quantity_text(float(quartiles[0]))} to {quantity_text(float(quartiles[2]))}"),
         ("median standard error, photos", median_error(SOURCE["photos"])),
-        ("median standard deviation, geospatial", median_error(SOURCE["geospatial"])),
+        ("median standard error, climate and soil", median_error(SOURCE["geospatial"])),
     ]
 
 
 def _quality_facts(product: xr.Dataset, mapped: npt.NDArray[np.bool_]) -> list[tuple[str, str]]:
     """Return how many cells carry each of the flags that ask for caution."""
-    if "quality" not in product:
-        return []
     quality = np.asarray(product["quality"])
-    labels = {"single_species": "of a single species", "few_photos": "with too few photos"}
+    labels = {
+        "single_species": "of a single species",
+        "few_photos": "with few photos",
+        "outside_applicability": "outside the area of applicability",
+    }
     return [(label, count_text(int((mapped & (quality == QUALITY[flag])).sum()))) for flag, label in labels.items()]
 
 

@@ -13,7 +13,7 @@ from pyproj import CRS
 from zarr.errors import ZarrUserWarning
 
 from data_catalog import Trait
-from maps.layers import LAYERS, Layer
+from maps.layers import COMMON_LAYERS, LAYERS, Layer
 from plant_traits.errors import MissingInputError, TableError, WorkspaceError
 
 CHUNK = 512
@@ -25,8 +25,8 @@ def write_zarr(product: xr.Dataset, traits: Sequence[Trait], path: Path) -> None
     """Write a product as Zarr v3 with consolidated metadata; the same product gives the same bytes.
 
     On disk each trait's value is a variable of its own name, ``height``, beside ``height_median``,
-    ``height_standard_error`` and the other layers, all EPSG:4326 with CF attributes, so that plain ``xr.open_zarr`` is
-    enough to plot it with its unit.
+    ``height_standard_error`` and the other layers, and those that all traits share under their own names, all EPSG:4326
+    with CF attributes, so that plain ``xr.open_zarr`` is enough to plot it with its unit.
 
     Args:
         product: a dataset of ``maps.product.build_product``.
@@ -82,6 +82,8 @@ def open_product(path: Path, traits: Sequence[str] | None = None) -> xr.Dataset:
         parts = [by_role[trait, name].drop_attrs() for trait in wanted]
         stacked = xr.concat(parts, dim="trait", coords="minimal", compat="override").transpose("trait", "lat", "lon")
         layers[name] = stacked.rename(name).assign_attrs(long_name=layer.describe("trait")).drop_encoding()
+    for name, layer in COMMON_LAYERS.items():
+        layers[name] = flat[name].drop_attrs(deep=False).assign_attrs(long_name=layer.long_name).drop_encoding()
     product = xr.Dataset(layers, attrs={key: value for key, value in flat.attrs.items() if key != "traits"})
     return product.assign_coords(
         trait=("trait", np.array(wanted, dtype=object)),
@@ -91,7 +93,7 @@ def open_product(path: Path, traits: Sequence[str] | None = None) -> xr.Dataset:
 
 
 def flatten(product: xr.Dataset, traits: Sequence[Trait]) -> xr.Dataset:
-    """Return the product as it lies on disk: one two-dimensional CF variable per trait and layer.
+    """Return the product as it lies on disk: one two-dimensional CF variable per trait and layer, or layer of all.
 
     Raises:
         TableError: the traits are not the product's, or two layers would share a name.
@@ -109,6 +111,11 @@ def flatten(product: xr.Dataset, traits: Sequence[Trait]) -> xr.Dataset:
                 raise TableError(f"product: two layers would be stored as {name!r}; rename the trait {trait.id!r}")
             values = product[layer.name].isel(trait=index).transpose("lat", "lon").variable
             variables[name] = xr.Variable(("lat", "lon"), values.data, layer_attributes(trait, layer))
+    for layer in COMMON_LAYERS.values():
+        if layer.name in variables:
+            raise TableError(f"product: a layer of all traits is stored as {layer.name!r} too; rename that trait")
+        values = product[layer.name].transpose("lat", "lon").variable
+        variables[layer.name] = xr.Variable(("lat", "lon"), values.data, common_attributes(layer))
     variables["crs"] = xr.Variable((), np.int32(0), _crs_attributes(product))
     for name in _BOUNDS:
         variables[name] = product[name].variable.to_base_variable()
@@ -144,6 +151,17 @@ def layer_attributes(trait: Trait, layer: Layer) -> dict[str, object]:
         attributes["ancillary_variables"] = " ".join(variable_name(trait, x) for x in LAYERS if x != "value")
         attributes["definition"] = trait.definition
     return attributes
+
+
+def common_attributes(layer: Layer) -> dict[str, object]:
+    """Return the CF attributes of a layer that all traits share."""
+    return {
+        "long_name": layer.long_name,
+        "units": "1",
+        **layer.attributes,
+        "grid_mapping": "crs",
+        "layer": layer.name,
+    }
 
 
 def _crs_attributes(product: xr.Dataset) -> dict[str, object]:

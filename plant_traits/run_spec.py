@@ -6,17 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from data_catalog import Acquisition, Catalog, HostLimits, Inputs, Profile, Trait, load_catalog
 from data_catalog.models import Entry
 from plant_traits.errors import MissingInputError
 from plant_traits.grid import Grid
+from plant_traits.lattice import pieces
 from plant_traits.month import Month
-from plant_traits.regions import Region
+from plant_traits.region_geojson import find_region
+from plant_traits.regions import Area, Collected, Region
 
 EntryT = TypeVar("EntryT", bound=Entry)
+REGION = "{region}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class RunSpec:
         data_root: folder of real files or mirror of fetched ones, or None for a virtual world.
         faults: share of requests that the stand-in services of a virtual world spoil.
         dask_address: an existing Dask scheduler, or None for a local cluster.
+        collected: regions whose records make up the month's state, by name; all of the mapped region where there are
+            none.
     """
 
     catalog: Catalog
@@ -42,6 +47,7 @@ class RunSpec:
     data_root: Path | None
     faults: float = 0.0
     dask_address: str | None = None
+    collected: tuple[Region, ...] = ()
 
     @classmethod
     def resolve(
@@ -61,7 +67,7 @@ class RunSpec:
         Args:
             profile: id of a run profile.
             month: ``YYYY-MM``.
-            region: a region of the catalogue or ``west,south,east,north``.
+            region: a region of the catalogue, ``west,south,east,north`` or a GeoJSON file.
             grid: such as ``1deg``.
             catalog: the catalogue; the built-in one by default.
             variables: values for ``${NAME}`` in the profile's data folder.
@@ -72,6 +78,7 @@ class RunSpec:
             CatalogError: the profile or region is unknown.
             GridError: the grid or region cannot be read.
             MissingInputError: the data folder is not set or not there.
+            InputError: a GeoJSON file cannot be used.
         """
         catalog = catalog or load_catalog()
         entry = catalog.profile(profile)
@@ -79,7 +86,7 @@ class RunSpec:
             catalog=catalog,
             profile=entry,
             month=Month.parse(month or entry.month),
-            region=Region.parse(region or entry.region, catalog),
+            region=find_region(region or entry.region, catalog),
             grid=Grid.parse(grid or entry.grid),
             data_root=_data_root(entry, variables or {}),
             faults=entry.inputs.faults if faults is None else faults,
@@ -89,28 +96,58 @@ class RunSpec:
     @property
     def name(self) -> str:
         """A readable name of the run: profile, region, grid and month."""
-        return f"{self.profile.id}-{self._region_name}-{self.grid}-{self.month}"
+        return f"{self.profile.id}-{self.region.path_name}-{self.grid}-{self.month}"
+
+    @property
+    def area(self) -> Area:
+        """Where records must lie to take part."""
+        return Collected(self.region, self.collected) if self.collected else self.region
+
+    @property
+    def area_key(self) -> list[object]:
+        """What tells ``area`` from others, as JSON, for step keys."""
+        return [self.region.key, [region.key for region in self.collected]]
+
+    @property
+    def pieces(self) -> tuple[Region, ...]:
+        """The tiles that collected regions are fetched by; none where the mapped region is fetched at once."""
+        return pieces(self.collected, self.region, self.profile.split_degrees) if self.collected else ()
+
+    @property
+    def acquisitions(self) -> tuple[tuple[Acquisition, Region], ...]:
+        """What the run fetches and of which region, with its own month and region in every path.
+
+        An acquisition that brings occurrences by region is made once for each piece, unless it comes only whole.
+        """
+        return tuple(
+            (item.model_copy(update={"into": self._placed(item.into, region)}), region)
+            for item in self.profile.inputs.acquire
+            for region in self._regions_of(item)
+        )
 
     @property
     def inputs(self) -> Inputs:
-        """What the run reads, with its own month and region in every path."""
+        """What the run reads, with its own month and region in every path, each piece a file of its own."""
         inputs = self.profile.inputs
 
         def placed(text: str) -> str:
-            return text.replace("{month}", str(self.month)).replace("{region}", self._region_name)
+            return self._placed(text, self.region)
 
         def item_placed(item: EntryT) -> EntryT:
-            name = "into" if isinstance(item, Acquisition) else "path"
-            return item.model_copy(update={name: placed(getattr(item, name))})
+            return item.model_copy(update={"path": placed(getattr(item, "path"))})  # noqa: B009 - of several models
 
         def all_placed(items: tuple[EntryT, ...]) -> tuple[EntryT, ...]:
             return tuple(item_placed(item) for item in items)
 
         return inputs.model_copy(
             update={
-                "acquire": all_placed(inputs.acquire),
+                "acquire": tuple(item for item, _ in self.acquisitions),
                 "brought": tuple(placed(name) for name in inputs.brought),
-                "occurrences": all_placed(inputs.occurrences),
+                "occurrences": tuple(
+                    item.model_copy(update={"path": self._placed(item.path, region)})
+                    for item in inputs.occurrences
+                    for region in self._regions_of(self._bringing(item.path))
+                ),
                 "photos": all_placed(inputs.photos),
                 "traits": all_placed(inputs.traits),
                 "reference": None if inputs.reference is None else placed(inputs.reference),
@@ -121,6 +158,21 @@ class RunSpec:
                 "truth": None if inputs.truth is None else item_placed(inputs.truth),
             }
         )
+
+    def _placed(self, text: str, region: Region) -> str:
+        return text.replace("{month}", str(self.month)).replace(REGION, region.path_name)
+
+    def _regions_of(self, item: Acquisition | None) -> tuple[Region, ...]:
+        """Return the regions that an acquisition is made for: pieces where it brings occurrences by region."""
+        if item is None or not item.split or REGION not in item.into:
+            return (self.region,)
+        brings = any(self._bringing(x.path) == item for x in self.profile.inputs.occurrences)
+        return (self.pieces if brings else ()) or (self.region,)
+
+    def _bringing(self, path: str) -> Acquisition | None:
+        """Return the acquisition into whose folder a path of occurrences leads."""
+        items = self.profile.inputs.acquire
+        return next((x for x in items if PurePosixPath(path).is_relative_to(PurePosixPath(x.into))), None)
 
     @property
     def hosts(self) -> dict[str, HostLimits]:
@@ -135,17 +187,13 @@ class RunSpec:
         return tuple(source for source in sources if self.catalog.source(source).checklist is not None)
 
     @property
-    def _region_name(self) -> str:
-        return "".join(c if c.isalnum() or c in ".-" else "_" for c in self.region.name)
-
-    @property
     def lineage(self) -> str:
         """A name for all runs that read the same occurrences for the same region, whatever the month and grid."""
         told = {
             "occurrences": [x.model_dump(mode="json") for x in self.profile.inputs.occurrences],
             "world": None if self.profile.inputs.world is None else self.profile.inputs.world.model_dump(mode="json"),
             "data": None if self.data_root is None else str(self.data_root),
-            "region": list(self.region.bbox),
+            "region": self.region.key[1:],
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
         return f"{self.profile.id}-{digest}"
@@ -169,7 +217,8 @@ class RunSpec:
                 mode="json", exclude={"workers": True, "device": True, "inputs": {"faults"}}
             ),
             "month": str(self.month),
-            "region": [self.region.name, *self.region.bbox],
+            "region": self.region.key,
+            "collected": [region.key for region in self.collected],
             "grid": self.grid.text,
             "traits": self.trait_parameters,
             "products": [self.catalog.product(x).model_dump(mode="json") for x in products],

@@ -39,6 +39,21 @@ OBSERVATION = _schema(
 # What a shard keeps of an observation: not its flags and month, which change while the record stays the same.
 SHARD_ROW = pa.schema([field for field in OBSERVATION if field.name not in {"flags", "snapshot"}])
 
+SHARD_PLAN_ROW = _schema(  # of each row of a month's observations, in their order
+    content_a="uint64",  # 128-bit hash of the row as a shard keeps it
+    content_b="uint64",
+    shard="int32",  # row of the table of shards
+)
+
+SHARD_PLAN = _schema(
+    shard="string",  # its name
+    tile="string",
+    cut="int64",  # rows it was cut with
+    live="int64",  # rows that the month still holds unchanged
+    live_hash="string",  # name that a shard of the live rows alone would have
+    new="bool",
+)
+
 LEDGER = _schema(
     observation_id="string", first_snapshot="string", last_snapshot="string", content_hash="string", state="string"
 )
@@ -122,6 +137,23 @@ ESTIMATE = _schema(  # one estimator's result for a cell and trait, working spac
     variance_among_plants="float64",
 )
 
+COMPONENTS = _schema(  # what the cells of a trait and biome are told by all of them, working space squared
+    evidence="string",
+    trait="string",
+    biome="string",  # null: all cells together, for those whose biome has too few or is unknown
+    species_variance="float64",
+    observer_variance="float64",
+    species_variance_error="float64",
+    observer_variance_error="float64",
+    covariance="float64",  # of the two estimates
+    concentration="float64",  # chance that two photos of a cell by different observers show one species
+    clumping="float64",  # correlation of species among the photos of an observer in a cell
+    cells="int64",  # that take these values
+    cells_of_species="int64",  # with two species or more
+    cells_of_observers="int64",
+    converged="bool",
+)
+
 CELL = _schema(  # what is known of a land cell from its photos and from its place together, working space
     cell="int64",
     trait="string",
@@ -135,6 +167,36 @@ CELL = _schema(  # what is known of a land cell from its photos and from its pla
     photo_share="float64",  # weight of the photos in the location, 0 to 1; the rest is the geospatial prediction's
     variance_among_plants="float64",
     biome="string",  # null where unknown
+)
+
+APPLICABILITY = _schema(  # how far a land cell's covariates lie from what a model was trained on
+    cell="int64",
+    trait="string",
+    dissimilarity="float64",  # dissimilarity index; null where too few covariates are known
+    outside="bool",  # outside the area of applicability
+)
+
+APPLICABILITY_THRESHOLD = _schema(
+    trait="string",
+    threshold="float64",  # largest dissimilarity inside the area of applicability
+    mean_distance="float64",  # between training places, weighted standard deviations
+    training_places="int64",
+)
+
+COVARIATE_IMPORTANCE = _schema(trait="string", covariate="string", importance="float64")  # shares, 1 per trait
+
+EFFORT = _schema(cell="int64", n_records="int64", n_observers="int64")  # of all vascular plants, before any cap
+
+EFFORT_RECORD = _schema(observation_id="string", observer="string", latitude="float64", longitude="float64")
+
+SUBCELL_SUMS = _schema(  # photos of a sub-cell, a quarter of a cell's side, working space
+    cell="int64",  # of the finer grid
+    trait="string",
+    n="int64",
+    sum_y="float64",
+    sum_y2="float64",
+    sum_v="float64",
+    sum_aleatoric="float64",
 )
 
 SCORE = _schema(
@@ -155,6 +217,46 @@ SCORE = _schema(
     nmae="float64",
     nrmse="float64",
     slope="float64",
+)
+
+NAME_VOTE = _schema(  # a name that a user gave to an observation
+    observation_id="string",
+    user="string",
+    taxon="string",
+    author="bool",  # whether the user made the observation
+    sequence="int64",  # only its order counts: of a user's votes on an observation, the latest
+    disagreement="bool",  # the user said that a finer name is wrong; null where unknown
+)
+
+NAME_DECISION = _schema(  # what a rule makes of an observation's votes
+    observation_id="string",
+    name="string",  # null where the votes give none
+    rank="string",  # of the name; null where the rule knows no ranks
+    confidence="float64",  # weight of the votes for the name
+    accuracy="float64",  # share of that in the weight of all votes
+    valid="bool",  # whether the rule accepts the name
+    n_votes="int64",
+    reason="string",  # why not valid
+)
+
+VOTER = _schema(  # what the Pl@ntNet rule makes of a user
+    user="string",
+    n_author="int64",  # distinct species of valid observations of his own that he named as all did
+    n_vote="int64",  # distinct further species that he named as all did on observations of others
+    weight="float64",
+)
+
+LABELLED_IMAGE = _schema(  # an image of a set made for classification
+    image_id="string",
+    path="string",  # relative to the set's folder
+    class_id="string",
+    species="string",  # canonical binomial
+    genus="string",
+    family="string",  # null where the set does not say
+    split="string",  # train, val, test
+    licence="string",
+    author="string",
+    observation_id="string",  # null where the set does not say
 )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -21,12 +22,15 @@ from prefect.runtime import flow_run
 
 from data_catalog import load_catalog
 from plant_traits.code_version import code_version
-from plant_traits.errors import WorkspaceError
+from plant_traits.collected import plan_backfill
+from plant_traits.errors import GridError, WorkspaceError
 from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
 from plant_traits.model.device import resolve_device
-from plant_traits.month import Month
+from plant_traits.month import Month, parse_months
+from plant_traits.region_geojson import find_region
+from plant_traits.regions import Region
 from plant_traits.run_spec import RunSpec
-from plant_traits.stages.acquisition import held
+from plant_traits.stages.acquisition import check_ended, held
 from plant_traits.steps import Artifact, StepStore, Summary
 from plant_traits.workspace import Workspace
 
@@ -175,6 +179,65 @@ def open_run(words: RunWords) -> Iterator[RunContext]:
     """
     spec = replace(words, month=words.month or _scheduled_month()).resolve()
     workspace = words.open_workspace()
+    with _held(spec, workspace) as run:
+        yield run
+
+
+def read_backfill(words: RunWords, region: str, months: Sequence[str]) -> tuple[RunSpec, Region, tuple[Month, ...]]:
+    """Read the words of a backfill against the catalogue.
+
+    Args:
+        words: what is mapped; its month does not matter.
+        region: what is collected: a region of the catalogue, west,south,east,north or a GeoJSON file.
+        months: months and ranges of months, such as 2026-08..2026-10.
+
+    Returns:
+        The run of the last month, what is collected, and the months in ascending order.
+
+    Raises:
+        CatalogError: the profile or a region is unknown.
+        PlantTraitsError: a word cannot be read, the data folder is not there, the region is not mapped, or a month has
+            not ended.
+    """
+    wanted = parse_months(months)
+    spec = replace(words, month=str(wanted[-1])).resolve()
+    collected = find_region(region, spec.catalog)
+    if not collected.overlaps(spec.region):
+        raise GridError(
+            f"region {collected.name!r} {collected.bbox} lies outside what profile {spec.profile.id!r} maps, "
+            f"{spec.region.name!r} {spec.region.bbox}; choose another region, or map another with --mapped"
+        )
+    if spec.profile.inputs.world is None and spec.profile.inputs.acquire:
+        check_ended(wanted[-1], datetime.now(UTC).date())
+    return spec, collected, wanted
+
+
+@contextmanager
+def open_backfill(words: RunWords, region: str, months: Sequence[str]) -> Iterator[tuple[RunContext, ...]]:
+    """Hold workspace and mirror until a backfill ends; yield a run for each month, in ascending order.
+
+    Args:
+        words: see ``read_backfill``.
+        region: the same.
+        months: the same.
+
+    Raises:
+        CatalogError: the profile or a region is unknown.
+        PlantTraitsError: the words or the workspace cannot be used, or a month cannot follow the one before it.
+    """
+    spec, collected, wanted = read_backfill(words, region, months)
+    workspace = words.open_workspace()
+    with _held(spec, workspace) as run:
+        plan = plan_backfill(workspace, spec.lineage, collected, wanted)
+        for month, regions in plan.items():
+            names = ", ".join(x.name for x in regions) or "all of the mapped region"
+            logger.info("%s is made of the records of: %s", month, names)
+        yield tuple(replace(run, spec=replace(spec, month=month, collected=regions)) for month, regions in plan.items())
+
+
+@contextmanager
+def _held(spec: RunSpec, workspace: Workspace) -> Iterator[RunContext]:
+    """Hold a workspace, and the mirror that a run fills; yield the run."""
     with ExitStack() as stack:
         stack.enter_context(workspace.exclusive())
         # The mirror of a virtual world lies in its workspace.

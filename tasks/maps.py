@@ -1,4 +1,4 @@
-"""Tasks: moments, cells, the map product, its comparison and the release."""
+"""Tasks: the map product, its comparison and the release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
 from maps.stages.citation import asked_for, count_records, lasting_facts
 from maps.stages.comparison import compare_maps
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
@@ -19,7 +18,6 @@ from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
 from maps.stages.versions import keep_version
 from plant_traits.code_version import code_version
-from plant_traits.inference.cluster import ShardJob
 from plant_traits.runs import point_at, record_run
 from plant_traits.stages.acquisition import manifests
 from plant_traits.steps import Artifact
@@ -30,46 +28,16 @@ from tasks.sources import read_inputs
 RUN_CODE = "flows.refresh"
 
 
-@task(name="reduce moments", cache_policy=NO_CACHE)
-def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact) -> Artifact:
-    """Reduce the predictions to moments, a shard at a time."""
-    predicted = run.store.members(predictions)
-    jobs = {
-        name: ShardJob(
-            step="shard-moments",
-            function=reduce_shard,
-            code=code_version(reduce_shard.__module__),
-            inputs={"shard": shard, "predictions": predicted[name]},
-            parameters={"grid": run.spec.grid.text},
-        )
-        for name, shard in run.store.members(shards).items()
-    }
-    return run.jobs("moments of shards", "moments-of-shards", jobs)
-
-
-@task(name="merge moments", cache_policy=NO_CACHE)
-def merge(run: RunContext, moments: Artifact) -> Artifact:
-    """Merge the moments of all shards."""
-    folders = [run.store.fetch(member) for member in run.store.members(moments).values()]
-    return run.step("moments", "moments", partial(merge_moments, shards=folders), inputs={"moments": moments.digest})
-
-
-@task(name="estimate cells", cache_policy=NO_CACHE)
-def estimate(run: RunContext, moments: Artifact) -> Artifact:
-    """Estimate every cell with every estimator of the profile."""
-    estimators = list(run.spec.profile.estimators)
-    return run.step(
-        "cell estimates",
-        "estimates",
-        partial(estimate_cells, moments=run.store.fetch(moments), estimators=estimators),
-        parameters={"estimators": estimators},
-        inputs={"moments": moments.digest},
-        with_progress=True,
-    )
-
-
 @task(name="build maps", cache_policy=NO_CACHE)
-def lay_out_maps(run: RunContext, inputs: Artifact, estimates: Artifact, land: Artifact, model: Artifact) -> Artifact:
+def lay_out_maps(
+    run: RunContext,
+    inputs: Artifact,
+    cells: Artifact,
+    estimates: Artifact,
+    applicability: Artifact,
+    effort: Artifact,
+    model: Artifact,
+) -> Artifact:
     """Write the map product as Zarr and GeoTIFFs."""
     provenance = {
         "configuration": json.dumps(run.spec.parameters, sort_keys=True),
@@ -78,18 +46,18 @@ def lay_out_maps(run: RunContext, inputs: Artifact, estimates: Artifact, land: A
         "model_id": str(model.summary["model_id"]),
         "license": "see the sources in the report",
     }
+    parts = {"cells": cells, "estimates": estimates, "applicability": applicability, "effort": effort}
     return run.step(
         "maps",
         "maps",
         partial(
             build_maps,
             spec=run.spec,
-            estimates=run.store.fetch(estimates),
-            land=run.store.fetch(land),
             provenance=provenance,
+            **{name: run.store.fetch(artifact) for name, artifact in parts.items()},
         ),
         parameters={"run": run.spec.parameters, "provenance": provenance},
-        inputs={"estimates": estimates.digest, "land": land.digest},
+        inputs={name: artifact.digest for name, artifact in parts.items()},
     )
 
 
@@ -100,12 +68,20 @@ def compare(
     inputs: Artifact,
     maps: Artifact,
     estimates: Artifact,
+    weighted: Artifact,
     land: Artifact,
     observations: Artifact,
     taxa: Artifact,
 ) -> Artifact:
     """Score the maps against plots, known truth and each other."""
-    parts = {"maps": maps, "estimates": estimates, "land": land, "observations": observations, "taxa": taxa}
+    parts = {
+        "maps": maps,
+        "estimates": estimates,
+        "weighted": weighted,
+        "land": land,
+        "observations": observations,
+        "taxa": taxa,
+    }
     listed = read_inputs(run, inputs)
     return run.step(
         "comparison",
@@ -125,10 +101,10 @@ def compare(
 
 
 @task(name="count records", cache_policy=NO_CACHE)
-def cite(run: RunContext, world: Artifact | None, maps: Artifact, shards: Artifact, predictions: Artifact) -> Artifact:
+def cite(run: RunContext, world: Artifact | None, maps: Artifact, live: Artifact, predictions: Artifact) -> Artifact:
     """Count the records that entered the maps, by data set, and write their citation."""
     acquired = manifests(run.spec, run.data_root(world))
-    held = {name: run.store.fetch(member) for name, member in run.store.members(shards).items()}
+    held = {name: run.store.fetch(member) for name, member in run.store.members(live).items()}
     predicted = {name: run.store.fetch(member) for name, member in run.store.members(predictions).items()}
     return run.step(
         "records used",
@@ -145,16 +121,22 @@ def cite(run: RunContext, world: Artifact | None, maps: Artifact, shards: Artifa
             "run": run.spec.parameters,
             "acquired": [[x.source, asked_for(x), lasting_facts(x)] for x in acquired],
         },
-        inputs={"maps": maps.digest, "shards": shards.digest, "predictions": predictions.digest},
+        inputs={"maps": maps.digest, "live": live.digest, "predictions": predictions.digest},
     )
 
 
 @task(name="show photos", cache_policy=NO_CACHE)
 def show_photos(
-    run: RunContext, shards: Artifact, predictions: Artifact, points: Artifact, features: Artifact, model: Artifact
+    run: RunContext,
+    shards: Artifact,
+    live: Artifact,
+    predictions: Artifact,
+    points: Artifact,
+    features: Artifact,
+    model: Artifact,
 ) -> Artifact:
-    """Lay out photos with what was predicted from each."""
-    parts = [run.store.members(x) for x in (shards, predictions, points, features)]
+    """Lay out the photos of live rows with what was predicted from each."""
+    parts = [run.store.members(x) for x in (shards, predictions, points, features, live)]
     folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
     title = f"{run.spec.profile.title}: photos"
     simulated, unlicensed = run.spec.profile.inputs.world is not None, run.spec.profile.show_unlicensed_photos
@@ -172,6 +154,7 @@ def show_photos(
         parameters={"title": title, "simulated": simulated, "show_unlicensed": unlicensed},
         inputs={
             "shards": shards.digest,
+            "live": live.digest,
             "predictions": predictions.digest,
             "points": points.digest,
             "features": features.digest,
@@ -194,6 +177,7 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
             spec=run.spec,
             inputs=read_inputs(run, stages["inputs"]),
             maps=run.store.fetch(stages["maps"]),
+            cells=run.store.fetch(stages["cells"]),
             comparison=run.store.fetch(stages["comparison"]),
             citation=run.store.fetch(stages["records used"]),
             photos=run.store.fetch(stages["page of photos"]),

@@ -9,13 +9,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from plant_traits.code_version import code_version
-from plant_traits.runs import previous_observations
+from plant_traits.runs import previous_observations, previous_run
 from plant_traits.stages import shards
 from plant_traits.stages.observations import ObservationLimits, build_observations
+from plant_traits.stages.shards import ShardSet
 from plant_traits.stages.taxa import gather_trait_records, summarise_taxa
 from plant_traits.steps import Artifact
 from tasks.context import RunContext, showing_stage
 from tasks.sources import read_inputs
+
+# Under which names a run notes its shards for the next one to find.
+SHARDS, LIVE_SHARDS, SHARD_PLAN = "shards", "live shards", "rows of shards"
 
 
 @task(name="read trait tables", cache_policy=NO_CACHE)
@@ -67,7 +71,7 @@ def clean_observations(
             inputs=listed,
             taxa=run.store.fetch(taxa),
             month=run.spec.month,
-            region=run.spec.region,
+            region=run.spec.area,
             salt=run.observer_salt,
             previous_ledger=None if before is None else run.store.fetch(before) / "ledger.parquet",
             names=None if names is None else run.store.fetch(names),
@@ -76,7 +80,7 @@ def clean_observations(
         ),
         parameters={
             "month": str(run.spec.month),
-            "region": list(run.spec.region.bbox),
+            "region": run.spec.area_key,
             "limits": [limits.photos_per_observer_day, limits.largest_drop, sorted(limits.may_shrink)],
             "accepted": list(accepted),
             "salt": hashlib.sha256(run.observer_salt.encode()).hexdigest()[:16],
@@ -91,19 +95,30 @@ def clean_observations(
 @task(name="cut shards", cache_policy=NO_CACHE)
 def cut_shards(
     run: RunContext, world: Artifact | None, inputs: Artifact, observations: Artifact, photos: Artifact | None
-) -> Artifact:
-    """Cut observations and their photos into shards; photos that are fetched must have been fetched before."""
+) -> ShardSet:
+    """Keep the shards of the run before and cut the rest; photos that are fetched must have been fetched before."""
     with showing_stage("shards") as stage:
-        stage.artifact = shards.cut_shards(
+        made = shards.cut_shards(
             run.store,
             root=run.data_root(world),
             inputs=read_inputs(run, inputs),
-            observations=run.store.fetch(observations),
+            observations=observations,
             size=run.spec.profile.shard_size,
             code=code_version(shards.__name__),
+            previous=_previous_shards(run),
             progress=stage.progress,
         )
-    return stage.artifact
+        stage.artifact = made.shards
+    return made
+
+
+def _previous_shards(run: RunContext) -> ShardSet | None:
+    before = previous_run(run.workspace, run.spec)
+    if before is None:
+        return None
+    found = [before.artifact(run.store, name) for name in (SHARDS, LIVE_SHARDS, SHARD_PLAN)]
+    parts = [artifact for artifact in found if artifact is not None]
+    return ShardSet(*parts) if len(parts) == len(found) else None
 
 
 def _digests(**artifacts: Artifact | None) -> dict[str, str]:

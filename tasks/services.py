@@ -38,7 +38,13 @@ def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
     if world is not None:
         rates = {host: entry.requests_per_minute for host, entry in limits.items()}
         with (
-            serve(run.store.fetch(world), state=mirror / ".services", faults=run.spec.faults, rates=rates) as services,
+            serve(
+                run.store.fetch(world),
+                state=mirror / ".services",
+                faults=run.spec.faults,
+                rates=rates,
+                month=str(run.spec.month),
+            ) as services,
             Web(
                 limits,
                 mirror / ACCOUNT,

@@ -13,8 +13,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from data_catalog import Acquisition
 from plant_traits.code_version import code_version
+from plant_traits.collected import record_collected
 from plant_traits.sources.acquire import Acquired
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
 from plant_traits.sources.registry import NAMES, OBSERVATIONS
@@ -58,6 +58,7 @@ def acquire(run: RunContext, world: Artifact | None) -> Artifact:
         today = datetime.now(UTC).date() if world is None else None
         acquisition.check_acquisitions(run.spec, root, today)
         _fetch(run, world, acquisition.acquisitions(run.spec), {}, stage.progress)
+        record_collected(run.workspace, run.spec.lineage, run.spec.month, run.spec.collected)
         listed = listing(run.spec.inputs, run.spec.profile.traits, run.spec.catalog, root)
         stage.artifact = run.store.run(
             "inputs",
@@ -87,7 +88,7 @@ def match_names(run: RunContext, world: Artifact | None, inputs: Artifact, recor
     table = run.store.fetch(asked) / names.NAMES
     with showing_stage("names") as stage:
         _fetch(run, world, items, {NAMES: table}, stage.progress)
-        answers = root / items[0].into / names.NAMES
+        answers = root / items[0].item.into / names.NAMES
         stage.artifact = run.store.run(
             "names",
             partial(names.keep_answers, answers=answers),
@@ -105,7 +106,7 @@ def fetch_photos(run: RunContext, world: Artifact | None, observations: Artifact
         return None
     root = run.data_root(world)
     table = run.store.fetch(observations) / "observations.parquet"
-    stores = [root / item.into for item in items]
+    stores = [root / wanted.item.into for wanted in items]
     with showing_stage("photos") as stage:
         _fetch(run, world, items, {OBSERVATIONS: table}, stage.progress)
         stage.artifact = run.store.run(
@@ -125,7 +126,7 @@ def read_inputs(run: RunContext, inputs: Artifact) -> InputSet:
 def _fetch(
     run: RunContext,
     world: Artifact | None,
-    items: Sequence[Acquisition],
+    items: Sequence[acquisition.Wanted],
     tables: Mapping[str, Path],
     progress: Progress,
 ) -> None:

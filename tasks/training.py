@@ -19,6 +19,7 @@ from plant_traits.model.encoders import load_encoder
 from plant_traits.stages.cleaning_rounds import clean_labels
 from plant_traits.stages.covariates import describe_layers
 from plant_traits.stages.evaluation import evaluate_variant, gather_scores
+from plant_traits.stages.shards import ShardSet
 from plant_traits.stages.training import train_model
 from plant_traits.stages.training_table import ShardFolders, build_training_table
 from plant_traits.steps import Artifact, Summary
@@ -33,15 +34,15 @@ def gather_training_table(
     run: RunContext,
     world: Artifact | None,
     inputs: Artifact,
-    shards: Artifact,
+    shards: ShardSet,
     features: Artifact,
     points: Artifact,
     taxa: Artifact,
 ) -> Artifact:
-    """Put labelled photos and measurements side by side."""
+    """Put labelled photos of live rows and measurements side by side."""
     rasters = rasters_of(run, world)
     settings = run.spec.profile.model
-    parts = [run.store.members(x) for x in (shards, features, points)]
+    parts = [run.store.members(x) for x in (shards.shards, features, points, shards.live)]
     folders = [ShardFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
     return run.step(
         "training table",
@@ -62,7 +63,8 @@ def gather_training_table(
             "layers": describe_layers(rasters),
         },
         inputs={
-            "shards": shards.digest,
+            "shards": shards.shards.digest,
+            "live": shards.live.digest,
             "features": features.digest,
             "points": points.digest,
             "taxa": taxa.digest,

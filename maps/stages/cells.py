@@ -10,12 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maps.block_estimates import ESTIMATORS_BY_BLOCK, estimate_blocks
-from maps.estimators import estimate
-from maps.moment_files import count_cells, merge_files, moment_blocks, read_moments
+from maps.block_estimates import Pooled, estimate_blocks, pool_blocks
+from maps.moment_files import count_cells, merge_files, moment_blocks
 from maps.moments import count_losses, reduce_predictions
+from maps.pooled_components import COMPONENTS_FILE, Biomes
+from plant_traits.covariates.cell_biomes import cell_biomes
+from plant_traits.covariates.cube import LayerFolder
 from plant_traits.grid import Grid
-from plant_traits.schemas import ESTIMATE, MOMENTS, PREDICTION, SHARD_ROW, read_table, write_table
+from plant_traits.schemas import COMPONENTS, ESTIMATE, MOMENTS, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.steps import Summary
 
 EVIDENCE = ("photo", "record")
@@ -29,8 +31,8 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
 
     Args:
         destination: an empty folder.
-        shard: a shard's folder.
-        predictions: output of ``predict_shard`` for it.
+        shard: a shard's live view, or the shard where all of it is live.
+        predictions: output of ``predict_shard`` for the shard. Those of rows that are not live are left out.
         grid: the grid of the maps, such as ``1deg``.
 
     Returns:
@@ -65,36 +67,50 @@ def merge_moments(destination: Path, *, shards: Sequence[Path]) -> Summary:
 
 
 def estimate_cells(
-    destination: Path, *, moments: Path, estimators: Sequence[str], progress: _Progress | None = None
+    destination: Path,
+    *,
+    moments: Path,
+    estimators: Sequence[str],
+    biomes: Path | None = None,
+    rasters: Sequence[LayerFolder] = (),
+    progress: _Progress | None = None,
 ) -> Summary:
-    """Estimate every cell with every estimator; write ``<evidence>-<estimator>.parquet``.
+    """Estimate every cell with every estimator; write ``<evidence>-<estimator>.parquet`` and ``components.parquet``.
 
     Cells are estimated from photos, and apart from that from records without a usable photo, whose predictions repeat
-    what the covariates of their places say. The moments are read a block of cells at a time, and for estimators that
-    pool more over the cells of a trait than the mean heterogeneity, a trait at a time.
+    what the covariates of their places say. What estimators take from all cells is gathered first; then the moments
+    are read a block of cells at a time.
 
     Args:
         destination: an empty folder.
         moments: output of ``merge_moments``.
         estimators: names of estimators.
+        biomes: output of ``grid_covariates``; the mixed estimators then pool their variances by the biome of the cells'
+            mean climate. Over all cells where it is None.
+        rasters: the raster sources that was made of.
         progress: called with (finished, total).
 
     Returns:
         Counts of cells by evidence.
+
+    Raises:
+        PlantTraitsError: there is no such estimator.
+        MissingInputError: ``biomes`` holds no covariates.
+        TableError: the moments are damaged or not sorted by cell.
     """
     path = moments / MOMENTS_FILE
-    by_block = [name for name in estimators if name in ESTIMATORS_BY_BLOCK]
-    at_once = [name for name in estimators if name not in ESTIMATORS_BY_BLOCK]
-    total = len(EVIDENCE) * len(estimators)
-    finished = 0
-    for evidence in EVIDENCE:
-        _estimate_by_block(path, destination, by_block, evidence)
-        finished += len(by_block)
-        _report(progress, finished, total)
-        for name in at_once:
-            write_table(_estimate_by_trait(path, name, evidence), _file(destination, evidence, name), ESTIMATE)
-            finished += 1
-            _report(progress, finished, total)
+    biome = None if biomes is None else cell_biomes(biomes, rasters)
+    # The passes of one evidence: one that gathers, one that estimates.
+    total = 2 * len(EVIDENCE)
+    components = []
+    for k, evidence in enumerate(EVIDENCE):
+        pooled = pool_blocks(lambda: moment_blocks(path), estimators, evidence, biome)
+        components.append(pooled.components)
+        _report(progress, 2 * k + 1, total)
+        _write_estimates(path, destination, estimators, evidence, pooled, biome)
+        _report(progress, 2 * k + 2, total)
+    found = [table for table in components if len(table)] or components
+    write_table(pd.concat(found, ignore_index=True), destination / COMPONENTS_FILE, COMPONENTS)
     rows, cells = _count(path)
     return {
         "in": {"rows of moments": rows},
@@ -107,9 +123,9 @@ def read_estimates(folder: Path, evidence: str, estimators: Sequence[str]) -> di
     return {name: read_table(_file(folder, evidence, name), ESTIMATE) for name in estimators}
 
 
-def _estimate_by_block(path: Path, destination: Path, estimators: Sequence[str], evidence: str) -> None:
-    if not estimators:
-        return
+def _write_estimates(
+    path: Path, destination: Path, estimators: Sequence[str], evidence: str, pooled: Pooled, biome: Biomes | None
+) -> None:
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(
@@ -117,18 +133,9 @@ def _estimate_by_block(path: Path, destination: Path, estimators: Sequence[str],
             )
             for name in estimators
         }
-        for estimates in estimate_blocks(lambda: moment_blocks(path), estimators, evidence):
+        for estimates in estimate_blocks(lambda: moment_blocks(path), estimators, evidence, pooled, biome):
             for name, frame in estimates.items():
                 writers[name].write_table(pa.Table.from_pandas(frame, schema=ESTIMATE, preserve_index=False))
-
-
-def _estimate_by_trait(path: Path, estimator: str, evidence: str) -> pd.DataFrame:
-    traits = sorted({trait for block in moment_blocks(path) for trait in block["trait"].unique().to_pylist()})
-    found = [estimate(read_moments(path, trait, evidence), estimator, evidence) for trait in traits]
-    if not found:
-        empty: pd.DataFrame = ESTIMATE.empty_table().to_pandas()
-        return empty
-    return pd.concat(found).sort_values(["cell", "trait"], ignore_index=True)
 
 
 def _count(path: Path) -> tuple[int, dict[str, int]]:

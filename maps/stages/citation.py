@@ -34,7 +34,7 @@ def count_records(
     predictions: Mapping[str, Path],
     acquired: Sequence[Acquired],
 ) -> Summary:
-    """Count the records that entered a photo-mapped cell, by data set.
+    """Count the records whose photos weigh in a cell's value, by data set.
 
     Writes ``records_used.csv`` (source, dataset_key, n_records), ``sources.json`` (what was asked of each service, its
     DOI and citation) and, where the profile says where its maps are published, ``derived_dataset.json`` and ``.tsv``,
@@ -44,8 +44,8 @@ def count_records(
         destination: an empty folder.
         spec: the run.
         maps: output of ``build_maps``.
-        shards: shards by name.
-        predictions: outputs of ``predict_shard`` by the same names.
+        shards: the live views of shards by name.
+        predictions: outputs of ``predict_shard`` by the same names; those of rows that are not live do not count.
         acquired: manifests of what the run fetched.
 
     Returns:

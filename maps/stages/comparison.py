@@ -11,15 +11,15 @@ import xarray as xr
 
 from data_catalog import Trait
 from maps.comparison import compare, coverage, pairwise_differences
+from maps.layers import APPLICABILITY
 from maps.product import estimate_dataset
 from maps.registry import maps_dataset, open_product_map, plot_means
 from maps.stages.cells import read_estimates
+from maps.stages.small_area import plots_of_run
 from maps.store import open_product
-from plant_traits.errors import InputError
 from plant_traits.grid import Grid
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, SCORE, SPECIES_TRAIT, read_table, write_table
-from plant_traits.sources.splotopen import read_plots
 from plant_traits.steps import Summary
 from plant_traits.taxa.labels import labels_for
 
@@ -28,6 +28,8 @@ GEOSPATIAL = "geospatial only"
 SPECIES_MEANS = "species means"
 PHOTOS, RECORDS = "photos", "records"
 PLOTS, TRUTH = "plots", "truth"
+EFFORT_WEIGHTED = "effort_weighted"
+RICH = 20  # photos, as the published comparison asks for
 BOOTSTRAP_SEED = 1
 LEAST_CELLS = 30  # one campus is no map: a map of fewer does not shrink the cells that all are scored on
 COMPARED = "compared.parquet"
@@ -40,6 +42,7 @@ def compare_maps(
     root: Path,
     maps: Path,
     estimates: Path,
+    weighted: Path,
     land: Path,
     observations: Path,
     taxa: Path,
@@ -47,10 +50,12 @@ def compare_maps(
     """Score every map; write ``scores.parquet``, ``differences.parquet``, ``coverage.parquet`` and the maps compared.
 
     Maps: the published product; each estimator over photos (cells of at least the profile's
-    ``comparison_minimum_photos``); the geospatial prediction of every land cell; the mean over records of their
-    species' median, as maps made without photos are; every map product of the profile. References: vegetation plots,
-    and the known truth of a virtual world. The shared cells are those of all maps, of records apart,
-    that have at least ``LEAST_CELLS`` cells on the reference, unless the profile names them.
+    ``comparison_minimum_photos``), the mean weighted by effort among them; the geospatial prediction of every land cell;
+    the mean over records of their species' median, as maps made without photos are; every map product of the profile.
+    References: vegetation plots, and the known truth of a virtual world. The shared cells are those of all maps, of
+    records apart, that have at least ``LEAST_CELLS`` cells on the reference, unless the profile names them. Where the
+    truth is known, the coverage of intervals by every map that has standard errors is told, that of the published one
+    also by kind of cell and as it was before calibration.
 
     Args:
         destination: an empty folder.
@@ -58,6 +63,7 @@ def compare_maps(
         root: the run's data folder.
         maps: output of ``build_maps``.
         estimates: output of ``estimate_cells``.
+        weighted: output of ``weigh_by_effort``.
         land: output of ``predict_land``.
         observations: output of ``build_observations``.
         taxa: output of ``summarise_taxa``.
@@ -67,7 +73,7 @@ def compare_maps(
     """
     traits, grid = spec.traits, spec.grid
     candidates = {PUBLISHED: open_product(maps / "maps.zarr").load()}
-    candidates |= _estimated(spec, estimates)
+    candidates |= _estimated(spec, estimates, weighted)
     candidates[GEOSPATIAL] = _geospatial(spec, land)
     candidates[SPECIES_MEANS] = _species_means(spec, observations, taxa)
     for item in spec.inputs.products:
@@ -81,11 +87,12 @@ def compare_maps(
         scores.append(compare(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
         differences.append(pairwise_differences(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
     if TRUTH in references:
-        for name, candidate in candidates.items():
+        truth = references[TRUTH]["location"]
+        kinds = published_kinds(candidates[PUBLISHED])
+        for name, candidate in (candidates | kinds).items():
             if "standard_error" in candidate:
-                truth = references[TRUTH]["location"]
                 table = coverage(candidate["location"], candidate["standard_error"], truth, traits, grid)
-                covered.append(table.assign(map=name))
+                covered.append(table[table["n"] > 0].assign(map=name))
     write_table(pd.concat(scores, ignore_index=True), destination / "scores.parquet", SCORE)
     pd.concat(differences, ignore_index=True).to_parquet(destination / "differences.parquet")
     if covered:
@@ -121,6 +128,21 @@ def _long(kind: str, name: str, dataset: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame({"kind": kind, "name": name, "trait": ids, "cell": cell, "location": values})
 
 
+def published_kinds(product: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return parts of the published map whose intervals are looked at apart, by name: location and standard error."""
+    n, outside = product["n_photos"], product["applicability"] == APPLICABILITY["outside"]
+    kinds = {
+        f"cells of {RICH} photos or more": n >= RICH,
+        "cells of fewer photos": (n > 0) & (n < RICH),
+        "cells without photos": (n == 0) & ~outside,
+        "cells without photos, outside the area of applicability": (n == 0) & outside,
+    }
+    both = product[["location", "standard_error"]]
+    parts = {f"{PUBLISHED}, {kind}": both.where(cells) for kind, cells in kinds.items()}
+    raw = product[["location"]].assign(standard_error=product["standard_error_raw"])
+    return {f"{PUBLISHED}, before calibration": raw, **parts}
+
+
 def photo_map(estimator: str) -> str:
     """Return what the map of an estimator over photos is called in the scores."""
     return _name(PHOTOS, estimator)
@@ -130,7 +152,7 @@ def _name(kind: str, estimator: str) -> str:
     return f"{kind}, {estimator.replace('_', ' ')}"
 
 
-def _estimated(spec: RunSpec, estimates: Path) -> dict[str, xr.Dataset]:
+def _estimated(spec: RunSpec, estimates: Path, weighted: Path) -> dict[str, xr.Dataset]:
     least = {PHOTOS: spec.profile.comparison_minimum_photos, RECORDS: 1}
     found = {}
     for kind, evidence in ((PHOTOS, "photo"), (RECORDS, "record")):
@@ -138,6 +160,10 @@ def _estimated(spec: RunSpec, estimates: Path) -> dict[str, xr.Dataset]:
             enough = frame[frame["n_photos"] >= least[kind]]
             if len(enough):
                 found[_name(kind, name)] = estimate_dataset(enough, spec.traits, spec.grid)
+    by_effort = read_estimates(weighted, "photo", [EFFORT_WEIGHTED])[EFFORT_WEIGHTED]
+    enough = by_effort[by_effort["n_photos"] >= least[PHOTOS]]
+    if len(enough):
+        found[photo_map(EFFORT_WEIGHTED)] = estimate_dataset(enough, spec.traits, spec.grid)
     return found
 
 
@@ -145,13 +171,9 @@ def _geospatial(spec: RunSpec, land: Path) -> xr.Dataset:
     frame = read_table(land / "land.parquet", LAND_PREDICTION)
     position = {trait.id: k for k, trait in enumerate(spec.traits)}
     at = frame["trait"].map(position).to_numpy() * spec.grid.size + frame["cell"].to_numpy()
-    frame["variance"] = frame["variance_aleatoric"] + frame["variance_epistemic"]
     series = frame.set_index(at).reindex(range(len(position) * spec.grid.size))
     shape = (len(position), *spec.grid.shape)
-    layers = {
-        "location": series["mean"].to_numpy(dtype="float64").reshape(shape),
-        "standard_error": series["variance"].to_numpy(dtype="float64").reshape(shape) ** 0.5,
-    }
+    layers = {"location": series["mean"].to_numpy(dtype="float64").reshape(shape)}
     return maps_dataset(layers, spec.traits, spec.grid, {"title": "Predicted from climate and soil alone"})
 
 
@@ -176,16 +198,10 @@ def _species_means(spec: RunSpec, observations: Path, taxa: Path) -> xr.Dataset:
 def _references(spec: RunSpec, root: Path) -> tuple[dict[str, xr.Dataset], dict[str, int]]:
     references: dict[str, xr.Dataset] = {}
     lost: dict[str, int] = {}
-    for item in spec.inputs.plots:
-        if item.reader != "splotopen-tables":
-            raise InputError(
-                f"no plot reader is called {item.reader!r}; known: splotopen-tables. Correct `reader` in the profile"
-            )
-        if PLOTS in references or spec.inputs.gridded_plots is not None:
-            raise InputError("the profile names several sets of plots; name one, so that the scores have one reference")
-        plots = read_plots(root / item.path, spec.traits)
-        lost |= {f"plot {reason}": n for reason, n in plots.rejected.items()}
-        references[PLOTS] = plot_means(plots.plots, spec.traits, spec.grid)
+    plots, rejected = plots_of_run(spec, root) if spec.inputs.plots else (None, {})
+    if plots is not None:
+        lost |= {f"plot {reason}": n for reason, n in rejected.items()}
+        references[PLOTS] = plot_means(plots, spec.traits, spec.grid)
     for name, gridded in ((PLOTS, spec.inputs.gridded_plots), (TRUTH, spec.inputs.truth)):
         if gridded is not None:
             product = spec.catalog.product(gridded.product)

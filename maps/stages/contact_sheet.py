@@ -22,6 +22,7 @@ from plant_traits.model.calibration import group_names
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.intervals import interval_ends
 from plant_traits.model.trained_model import TrainedModel
+from plant_traits.observations.live_rows import are_live
 from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE, read_shard
 from plant_traits.schemas import PHOTO, PREDICTION, SHARD_ROW, read_table
 from plant_traits.stages.covariates import read_points
@@ -46,12 +47,14 @@ class SheetFolders:
         predictions: output of ``predict_shard`` for it.
         points: output of ``sample_shard`` for it: a record's interval depends on the biome of its place.
         features: output of ``encode_shard`` for it, which tells why a photo could not be encoded; None where unknown.
+        live: its live view, whose photos alone are shown; None where all of it is live.
     """
 
     shard: Path
     predictions: Path
     points: Path
     features: Path | None = None
+    live: Path | None = None
 
 
 @dataclass
@@ -155,6 +158,8 @@ def _photos_of(folders: SheetFolders, model_id: str) -> pd.DataFrame:
     rows = read_table(folders.shard / OBSERVATIONS_FILE, SHARD_ROW, _COLUMNS)
     matrix, names = read_points(folders.points)
     rows["group"] = group_names(rows["growth_form"].tolist(), biomes_of_matrix(matrix, names).tolist())
+    if folders.live is not None and folders.live != folders.shard:
+        rows = rows[are_live(rows, read_table(folders.live / OBSERVATIONS_FILE, SHARD_ROW, list(KEY)))]
     rows = rows[rows["photo_id"].notna()].reset_index(drop=True)
     columns = [*KEY, "model_id", "modalities"]
     predicted = read_table(folders.predictions / PREDICTIONS_FILE, PREDICTION, columns).drop_duplicates(list(KEY))

@@ -8,50 +8,68 @@ from pathlib import Path
 import numpy as np
 
 from maps.geotiff import write_cogs
-from maps.layers import SOURCE
+from maps.layers import QUALITY, SOURCE
 from maps.product import build_product
+from maps.stages.applicability import APPLICABILITY_FILE
 from maps.stages.cells import read_estimates
+from maps.stages.effort import EFFORT_FILE
+from maps.stages.small_area import read_cells
 from maps.store import write_zarr
 from plant_traits.run_spec import RunSpec
-from plant_traits.schemas import LAND_PREDICTION, read_table
+from plant_traits.schemas import APPLICABILITY, EFFORT, read_table
 from plant_traits.steps import Summary
 
 
 def build_maps(
-    destination: Path, *, spec: RunSpec, estimates: Path, land: Path, provenance: Mapping[str, str]
+    destination: Path,
+    *,
+    spec: RunSpec,
+    cells: Path,
+    estimates: Path,
+    applicability: Path,
+    effort: Path,
+    provenance: Mapping[str, str],
 ) -> Summary:
-    """Lay the published estimator and the geospatial prediction on the grid; write ``maps.zarr`` and ``geotiff/``.
+    """Lay the cells, their diagnostics, applicability and effort on the grid; write ``maps.zarr`` and ``geotiff/``.
 
     Args:
         destination: an empty folder.
         spec: the run.
+        cells: output of ``fill_map``.
         estimates: output of ``estimate_cells``.
-        land: output of ``predict_land``.
+        applicability: output of ``assess_applicability``.
+        effort: output of ``weigh_by_effort``.
         provenance: configuration, input hashes, code version and model id, kept in the product.
 
     Returns:
         Counts of cells by source.
     """
     profile = spec.profile
+    published = profile.published_estimator
     product = build_product(
-        read_estimates(estimates, "photo", profile.estimators),
-        profile.published_estimator,
-        read_table(land / "land.parquet", LAND_PREDICTION),
+        read_cells(cells),
+        read_estimates(estimates, "photo", [published])[published],
         spec.traits,
         spec.grid,
+        published=published,
         minimum_photos=profile.minimum_photos,
         region=spec.region,
         month=spec.month,
         provenance=provenance,
+        applicability=read_table(applicability / APPLICABILITY_FILE, APPLICABILITY),
+        effort=read_table(effort / EFFORT_FILE, EFFORT),
     )
     write_zarr(product, spec.traits, destination / "maps.zarr")
     cogs = write_cogs(product, spec.traits, destination / "geotiff")
-    source = product["source"].to_numpy()
+    source, quality = product["source"].to_numpy(), product["quality"].to_numpy()
     return {
-        "in": {"land cells predicted": int(np.isfinite(product["location"].to_numpy()).any(axis=0).sum())},
+        "in": {"cells": int(np.isfinite(product["location"].to_numpy()).any(axis=0).sum())},
         "out": {
-            "cells mapped from photos": int((source == SOURCE["photos"]).any(axis=0).sum()),
-            "cells mapped from climate and soil": int((source == SOURCE["geospatial"]).any(axis=0).sum()),
+            "cells mostly from photos": int((source == SOURCE["photos"]).any(axis=0).sum()),
+            "cells mostly from climate and soil": int((source == SOURCE["geospatial"]).any(axis=0).sum()),
+            "cells outside the area of applicability": int(
+                (quality == QUALITY["outside_applicability"]).any(axis=0).sum()
+            ),
             "GeoTIFFs": len(cogs),
         },
     }

@@ -16,6 +16,7 @@ from maps.report import write_report
 from maps.report_inputs import ReportInputs, StageRecord
 from maps.stages.comparison import GEOSPATIAL, PUBLISHED, SPECIES_MEANS, photo_map, read_compared
 from maps.stages.contact_sheet import PHOTOS_PAGE
+from maps.stages.small_area import read_coverage
 from maps.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
@@ -41,6 +42,7 @@ def write_release(
     spec: RunSpec,
     inputs: InputSet,
     maps: Path,
+    cells: Path,
     comparison: Path,
     citation: Path,
     photos: Path,
@@ -59,6 +61,7 @@ def write_release(
         spec: the run.
         inputs: the run's inputs.
         maps: output of ``build_maps``.
+        cells: output of ``fill_map``.
         comparison: output of ``compare_maps``.
         citation: output of ``count_records``.
         photos: output of ``write_photos_page``.
@@ -93,6 +96,7 @@ def write_release(
         scores=scores,
         differences=differences,
         coverage=pd.read_parquet(covered) if covered.exists() else None,
+        plot_coverage=read_coverage(cells),
         references=read_compared(comparison, "references", spec.traits, spec.grid),
         stages=[_record(stage) for stage in stages],
         inputs=[{"name": x.path, "source": x.source, "bytes": x.size, "sha256": x.sha256} for x in inputs.records],
@@ -150,16 +154,17 @@ def _versions(code: str) -> dict[str, str]:
 
 
 def _notes(spec: RunSpec, stages: Sequence[StageOutput]) -> list[str]:
-    notes = [
-        "Intervals of single cells are not calibrated against independent plots yet; the coverage table, where there "
-        "is one, says how they fare."
-    ]
+    notes = []
+    if not (spec.inputs.plots or spec.inputs.gridded_plots):
+        notes.append("This run has no vegetation plots: intervals of cells are as the model has them, not calibrated.")
     if spec.profile.inputs.world is not None:
         notes.append(
             "Plots of the virtual world hold the true in-situ values of their plants with a small error of "
             "measurement, where real plot means are made of species' values."
         )
     for stage in stages:
+        if "told" in stage.artifact.summary:
+            notes.append(str(stage.artifact.summary["told"]))
         places = stage.artifact.summary.get("places", {})
         if places:
             told = "; ".join(f"{name.replace('_', ' ')}: {origin}" for name, origin in places.items())

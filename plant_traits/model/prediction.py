@@ -1,13 +1,21 @@
-"""Predict traits with their aleatoric and epistemic variance from photos, places, or both."""
+"""Predict traits with their aleatoric and epistemic variance from photos, places, or both.
+
+A prediction depends, to the last bit, on its own row alone. Matrix products in floating point do not give that by
+themselves: how a sum is divided depends on the number of rows. So networks are applied to blocks of one fixed number of
+rows, the last of them filled up, and rows with both a photo and a place, which are asked twice, are kept apart from the
+others. What is predicted for a photo is then the same in whichever shard it lies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from plant_traits.errors import ModelError
 from plant_traits.model.losses import variance_from_log_scale
@@ -15,6 +23,9 @@ from plant_traits.model.precision import Precision, apply_network, resolve_preci
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
+
+ROWS_ON_CPU, ROWS_ON_GPU = 64, 2048
+"""Rows of a block. Another number gives other last bits, so these are part of the code and no setting."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ def predict(
         covariates: (n, c) in the order of ``model.covariate_names``, in the units it was trained with.
         groups: (n,) each input's group for the calibration, from ``calibration.group_names``; by default all inputs are
             calibrated alike, as are those of a group that the calibration does not know.
-        batch_size: rows per forward pass; it does not change the result beyond float rounding.
+        batch_size: rows that are standardised and held at a time; it does not change the result.
         device: ``cpu`` or ``cuda``.
         precision: of the networks' matrix products; ``auto`` is bfloat16 on a GPU and float32 on a processor.
 
@@ -89,15 +100,13 @@ def predict(
         has_image = np.asarray(~np.isnan(image_features).any(axis=1))
     has_place = ~np.isnan(covariates).all(axis=1) if config.covariates else np.zeros(n, dtype=bool)
     dtype = resolve_precision(precision, device)
-    outputs = [
-        _forward(model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device, dtype)
-        for rows in (slice(start, start + batch_size) for start in range(0, n, batch_size))
-    ]
-    shape = (n, len(model.traits))
-    mean, aleatoric, epistemic = (
-        np.concatenate(parts) if outputs else np.empty(shape)
-        for parts in (zip(*outputs, strict=True) if outputs else ((),) * 3)
-    )
+    mean, aleatoric, epistemic = (np.empty((n, len(model.traits))) for _ in range(3))
+    both = has_image & has_place
+    for chosen in (np.flatnonzero(both), np.flatnonzero(~both)):
+        for rows in (chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size)):
+            mean[rows], aleatoric[rows], epistemic[rows] = _forward(
+                model, image_features[rows], covariates[rows], has_image[rows], has_place[rows], device, dtype
+            )
     kind = np.select([has_image & has_place, has_image, has_place], [0, 1, 2], default=-1)
     factor = model.calibration.variance_factor[kind, _groups(model, groups, n)]
     usable = (kind >= 0)[:, None]
@@ -153,24 +162,56 @@ def _forward(
     device: str,
     precision: torch.dtype,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    image = torch.from_numpy(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0)).to(device)
-    place = torch.from_numpy(model.covariate_standardisation.apply(covariates)).to(device)
-    seen, located = torch.from_numpy(has_image).to(device), torch.from_numpy(has_place).to(device)
-    laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=device)
-    views = [(1.0, located)]
-    alone = model.settings.photo_weight if model.config.preset == "default" else 0.0
-    if alone > 0 and bool((seen & located).any()):
-        views = [(1 - alone, located), (alone, located & ~seen)]
-    weights, means, variances = [], [], []
+    """Return mean, aleatoric and epistemic variance of rows that all have both modalities, or none of them both."""
+    n = len(covariates)
+    size = ROWS_ON_GPU if torch.device(device).type == "cuda" else ROWS_ON_CPU
+    filled = -(-n // size) * size
+    image = _filled(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0), filled)
+    place = _filled(model.covariate_standardisation.apply(covariates), filled)
+    seen, located = _filled(has_image, filled), _filled(has_place, filled)
+    out = [np.empty((filled, len(model.traits))) for _ in range(3)]
     with torch.inference_mode():
         for network in model.networks:
             network.to(device)
-            for weight, shown in views:
-                location, log_scale = apply_network(network, (image, place, seen, shown), precision)
-                weights.append(weight)
-                means.append(location.double().cpu().numpy())
-                variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
+        for rows in (slice(start, start + size) for start in range(0, filled, size)):
+            inputs = tuple(torch.from_numpy(x[rows]).to(device) for x in (image, place, seen, located))
+            for whole, part in zip(
+                out, _block(model, *inputs, bool(has_image[0] & has_place[0]), precision), strict=True
+            ):
+                whole[rows] = part
+    mean, variance, among = (x[:n] for x in out)
     scale2 = model.target_scale**2
-    mean, variance = np.average(means, axis=0, weights=weights), np.average(variances, axis=0, weights=weights)
-    among = np.average((np.array(means) - mean) ** 2, axis=0, weights=weights)
     return mean * model.target_scale + model.target_centre, variance * scale2, among * scale2
+
+
+def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Return rows followed by as many zeros as bring them to a size."""
+    out = np.zeros((size, *rows.shape[1:]), dtype=rows.dtype)
+    out[: len(rows)] = rows
+    return out
+
+
+def _block(
+    model: TrainedModel,
+    image: Tensor,
+    place: Tensor,
+    seen: Tensor,
+    located: Tensor,
+    both: bool,
+    precision: torch.dtype,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean, mean variance and variance of the means over the members, of one block in the targets' scale."""
+    laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=image.device)
+    views = [(1.0, located)]
+    alone = model.settings.photo_weight if model.config.preset == "default" else 0.0
+    if alone > 0 and both:
+        views = [(1 - alone, located), (alone, torch.zeros_like(located))]
+    weights, means, variances = [], [], []
+    for network in model.networks:
+        for weight, shown in views:
+            location, log_scale = apply_network(network, (image, place, seen, shown), precision)
+            weights.append(weight)
+            means.append(location.double().cpu().numpy())
+            variances.append(variance_from_log_scale(log_scale, laplace).double().cpu().numpy())
+    mean, variance = np.average(means, axis=0, weights=weights), np.average(variances, axis=0, weights=weights)
+    return mean, variance, np.average((np.array(means) - mean) ** 2, axis=0, weights=weights)

@@ -21,7 +21,7 @@ from plant_traits.observations.places import (
     within,
 )
 from plant_traits.observations.reference_places import reference_places
-from plant_traits.regions import Region
+from plant_traits.regions import Area
 from plant_traits.schemas import OBSERVATION
 from plant_traits.sources.raw_occurrence import RAW_OCCURRENCE, rejected_rows
 from plant_traits.taxa.names import canonical_binomial, genus
@@ -69,7 +69,7 @@ class CleanedObservations:
 
 
 def clean(
-    raw: pd.DataFrame, *, month: Month, region: Region, salt: str, places: ReferencePlaces | None = None
+    raw: pd.DataFrame, *, month: Month, region: Area, salt: str, places: ReferencePlaces | None = None
 ) -> CleanedObservations:
     """Test, name, deduplicate and select raw occurrences.
 
@@ -109,9 +109,7 @@ def clean(
     )
 
 
-def flagged_rows(
-    raw: pd.DataFrame, *, month: Month, region: Region, salt: str, places: ReferencePlaces
-) -> pd.DataFrame:
+def flagged_rows(raw: pd.DataFrame, *, month: Month, region: Area, salt: str, places: ReferencePlaces) -> pd.DataFrame:
     """Test and name raw occurrences, and keep all of them: for looking at what the tests found.
 
     Args:
@@ -172,7 +170,7 @@ def _salted(text: str, salt: str) -> str:
     return hashlib.blake2b(text.encode(), key=key, digest_size=12).hexdigest()
 
 
-def _tests_of_rows(rows: pd.DataFrame, month: Month, region: Region, places: ReferencePlaces) -> dict[Flag, pd.Series]:
+def _tests_of_rows(rows: pd.DataFrame, month: Month, region: Area, places: ReferencePlaces) -> dict[Flag, pd.Series]:
     """Make the tests that look at one row at a time."""
     lat, lon = rows["latitude"], rows["longitude"]
     missing = lat.isna() | lon.isna()

@@ -82,6 +82,18 @@ class StoredShard:
 
 
 def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.DataFrame]]:
+    """Divide observations into shards of at most ``size`` rows of one tile, see ``divide_rows``.
+
+    Returns:
+        Shards and their rows (sorted by observation and photo), sorted by tile and name.
+    """
+    return [
+        (shard, observations.iloc[rows][SHARD_ROW.names].reset_index(drop=True))
+        for shard, rows in divide_rows(observations, size)
+    ]
+
+
+def divide_rows(observations: pd.DataFrame, size: int) -> list[tuple[Shard, npt.NDArray[np.int64]]]:
     """Divide observations into shards of at most ``size`` rows of one tile.
 
     Within a tile, rows are divided by the leading bits of a hash of their ids, with as many bits as the sizes demand.
@@ -92,7 +104,7 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
         size: most rows of a shard, at least 1.
 
     Returns:
-        Shards and their rows (sorted by observation and photo), sorted by tile and name.
+        Shards and the positions of their rows (sorted by observation and photo), sorted by tile and name.
 
     Raises:
         InputError: the size is not positive, or rows are repeated.
@@ -108,22 +120,31 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
         raise InputError(
             "observations: a row per observation and photo is expected, some are repeated; clean them first"
         )
-    rows = observations.assign(
-        _tile=TILES.cell_of(observations["latitude"].to_numpy(), observations["longitude"].to_numpy()),
-        _place=row_hashes(observations, ["observation_id", "photo_id"])[:, 0],
-    ).sort_values(["_tile", "_place"], ignore_index=True, kind="stable")
-    tiles = rows["_tile"].to_numpy()
-    places = rows["_place"].to_numpy(dtype=np.uint64)
-    starts = np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]) if len(rows) else np.empty(0, dtype=np.int64)
-    content = row_hashes(rows, [*CONTENT, "growth_form"])
-    result: list[tuple[Shard, pd.DataFrame]] = []
-    for start, stop in zip(starts, np.r_[starts[1:], len(rows)], strict=False):
+    tiles = tiles_of(observations)
+    places = row_hashes(observations, ["observation_id", "photo_id"])[:, 0]
+    order = np.lexsort((places, tiles))
+    tiles, places = tiles[order], places[order]
+    content = content_hashes(observations)
+    starts = np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]) if len(order) else np.empty(0, dtype=np.int64)
+    result: list[tuple[Shard, npt.NDArray[np.int64]]] = []
+    for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=False):
         tile = tile_name(int(tiles[start]))
         for first, last in _divide(places, int(start), int(stop), size):
-            own = rows.iloc[first:last].sort_values(["observation_id", "photo_id"], ignore_index=True)
-            shard = Shard(tile, table_hash(content[first:last]), len(own), int(own["photo_id"].nunique()))
-            result.append((shard, own[SHARD_ROW.names]))
+            ids = observations.iloc[order[first:last]][["observation_id", "photo_id"]].reset_index(drop=True)
+            rows = order[first:last][ids.sort_values(["observation_id", "photo_id"]).index.to_numpy()]
+            shard = Shard(tile, table_hash(content[rows]), len(rows), int(ids["photo_id"].nunique()))
+            result.append((shard, rows.astype(np.int64)))
     return sorted(result, key=lambda pair: (pair[0].tile, pair[0].name))
+
+
+def tiles_of(observations: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the number of each row's tile, see ``tile_name``."""
+    return TILES.cell_of(observations["latitude"].to_numpy(), observations["longitude"].to_numpy())
+
+
+def content_hashes(observations: pd.DataFrame) -> npt.NDArray[np.uint64]:
+    """Return a 128-bit hash of each row as a shard keeps it, (rows, 2); the shard's name is made of these."""
+    return row_hashes(observations, [*CONTENT, "growth_form"])
 
 
 def tile_name(tile: int) -> str:
@@ -153,10 +174,25 @@ def write_shard(rows: pd.DataFrame, photos: Sequence[PhotoReader], destination: 
     # Photos are compressed already.
     with pq.ParquetWriter(destination / PHOTOS_FILE, PHOTO, compression="none", use_dictionary=False) as writer:
         for start in range(0, len(ids), ROW_GROUP):
-            batch = [_photo(photo_id, photos) for photo_id in ids[start : start + ROW_GROUP]]
+            batch = [photo_row(photo_id, photos) for photo_id in ids[start : start + ROW_GROUP]]
             counts.update(str(photo["status"]) for photo in batch)
             writer.write_table(pa.Table.from_pylist(batch, schema=PHOTO), row_group_size=ROW_GROUP)
     return dict(sorted(counts.items()))
+
+
+def photo_row(photo_id: str, readers: Sequence[PhotoReader]) -> dict[str, object]:
+    """Return a photo as a shard keeps it, a row of ``PHOTO``: from the first reader that has it, or why from none."""
+    failure = "missing"
+    for reader in readers:
+        if photo_id in reader:
+            try:
+                data = reader.read(photo_id)
+            except PhotoError as error:
+                failure = error.reason
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            return {"photo_id": photo_id, "image": data, "status": "ok", "sha256": digest}
+    return {"photo_id": photo_id, "image": None, "status": failure, "sha256": None}
 
 
 def read_shard(path: Path) -> StoredShard:
@@ -181,17 +217,3 @@ def _divide(places: npt.NDArray[np.uint64], start: int, stop: int, size: int) ->
         middle = (2 * value + 1) << (_HASH_BITS - bits - 1)
         cut = first + int(np.searchsorted(places[first:last], np.uint64(middle)))
         open_ranges += [(first, cut, bits + 1, 2 * value), (cut, last, bits + 1, 2 * value + 1)]
-
-
-def _photo(photo_id: str, readers: Sequence[PhotoReader]) -> dict[str, object]:
-    failure = "missing"
-    for reader in readers:
-        if photo_id in reader:
-            try:
-                data = reader.read(photo_id)
-            except PhotoError as error:
-                failure = error.reason
-                continue
-            digest = hashlib.sha256(data).hexdigest()
-            return {"photo_id": photo_id, "image": data, "status": "ok", "sha256": digest}
-    return {"photo_id": photo_id, "image": None, "status": failure, "sha256": None}

@@ -53,7 +53,7 @@ def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
         taken += size
         records.loc[chosen[kind], "planted"] = kind
     rows = chosen["misidentified"]
-    records.loc[rows, "stated_species_index"] = _lookalikes(rng, records.loc[rows], flora)
+    records.loc[rows, "stated_species_index"] = lookalikes(rng, records.loc[rows], flora)
     records.loc[chosen["captive"], "cultivated"] = True
     records.loc[chosen["uncertain"], "uncertainty_m"] = rng.choice(
         [15000.0, 28000.0, 60000.0], chosen["uncertain"].size
@@ -113,8 +113,8 @@ def _far_away(
     return latitude[pick], longitude[pick]
 
 
-def _lookalikes(rng: np.random.Generator, wrong: pd.DataFrame, flora: Flora) -> IntArray:
-    """Name another species of the genus, else of the family, else of the growth form."""
+def lookalikes(rng: np.random.Generator, wrong: pd.DataFrame, flora: Flora) -> IntArray:
+    """Return for records the row of another species than the true one: of its genus, else family, else growth form."""
     table = flora.species
     true = wrong["true_species_index"].to_numpy()
     rank = [table[column].to_numpy() for column in ("form", "family_index", "genus_index")]
@@ -144,6 +144,7 @@ def _append_duplicates(
     copies = records.loc[originals].copy()
     copies["planted"] = "duplicate"
     copies["dataset_key"] = SECOND_DATASET
+    copies["number"] = int(records["number"].max()) + 1 + np.arange(originals.size)
     first = photos.drop_duplicates("record").set_index("record")["copy_of"]
     last = int(photos["photo_id"].max())
     new = pd.DataFrame(

@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 INAT_DATASET = "50c9509d-22c7-4a22-a47d-8c48425ef4a7"
 SECOND_DATASET = "7a3679ef-5582-4aaa-81f0-8c2545cafc81"  # Pl@ntNet observations
 _SECOND_PHOTO = 0.12  # share of records with a second photo
-_LICENCES = ("http://creativecommons.org/licenses/by-nc/4.0/legalcode", "http://creativecommons.org/licenses/by/4.0/legalcode",
+LICENCES = ("http://creativecommons.org/licenses/by-nc/4.0/legalcode", "http://creativecommons.org/licenses/by/4.0/legalcode",
              "http://creativecommons.org/publicdomain/zero/1.0/legalcode")  # fmt: skip
 # Good records at places that look wrong: share, closest and farthest distance in km from a place of that kind.
 INNOCENT = {
@@ -39,7 +39,8 @@ class Sightings:
     """Records and their photos.
 
     Attributes:
-        records: one row per record, true and stated values side by side.
+        records: one row per record, true and stated values side by side; ``number`` is the record's for ever,
+            ``interpreted`` the month of its last change.
         photos: one row per photo: photo_id, record (row), copy_of (photo row whose picture it repeats, or itself).
     """
 
@@ -54,22 +55,34 @@ def draw_sightings(
     cities: Cities,
     observers: Observers,
     models: list[TraitModel],
+    *,
+    sample: tuple[str | int, ...] = (),
 ) -> Sightings:
     """Let observers record plants near their homes and on journeys, by their taste.
 
     Every record has its plant's true trait values (working space, columns ``true_<trait>``). Nothing is wrong yet.
+
+    Args:
+        settings: seed, and number of photos.
+        planet: where.
+        flora: what grows there.
+        cities: where observers start from.
+        observers: who.
+        models: the traits of the plants.
+        sample: names another, independent sample of records of the same planet, flora and observers.
     """
-    rng = stream(settings.seed, "records")
+    rng = stream(settings.seed, "records", *sample)
     count = max(1, round(settings.photos / (1 + _SECOND_PHOTO) * 0.98))
     observer = rng.choice(observers.effort.size, count, p=observers.effort)
     latitude, longitude = _places(rng, observer, observers, cities)
-    innocent = _move_to_landmarks(settings.seed, latitude, longitude)
+    innocent = _move_to_landmarks(settings.seed, sample, latitude, longitude)
     species = _choose(rng, planet, flora, observers, observer, latitude, longitude)
     table = flora.species.iloc[species]
     day = np.datetime64("2026-09-30") - np.floor(rng.beta(1.0, 3.0, count) * 3800).astype(np.int64)
     phone = rng.random(count) < 0.85
     records = pd.DataFrame(
         {
+            "number": np.arange(count),
             "observer": observer,
             "login": observers.name[observer],
             "true_species_index": species,
@@ -82,17 +95,18 @@ def draw_sightings(
             .round()
             .clip(3, 4500),
             "date": day,
-            "licence": rng.choice(_LICENCES, count, p=[0.62, 0.28, 0.10]),
+            "licence": rng.choice(LICENCES, count, p=[0.62, 0.28, 0.10]),
             "dataset_key": np.where(rng.random(count) < 0.94, INAT_DATASET, SECOND_DATASET),
             "cultivated": False,
             "basis": "HUMAN_OBSERVATION",
             "innocent": innocent,
             "planted": "none",
+            "interpreted": settings.first_month,
             "true_species": table["species"].to_numpy(),
         }
     )
     for model in models:
-        plants = stream(settings.seed, "plants", model.trait.id)
+        plants = stream(settings.seed, "plants", model.trait.id, *sample)
         records[f"true_{model.trait.id}"] = model.draw(plants, species, latitude, longitude)
     return Sightings(records=records, photos=_photos(rng, settings.photos, count))
 
@@ -133,9 +147,11 @@ def _places(
     return latitude, longitude
 
 
-def _move_to_landmarks(seed: int, latitude: FloatArray, longitude: FloatArray) -> npt.NDArray[np.str_]:
+def _move_to_landmarks(
+    seed: int, sample: tuple[str | int, ...], latitude: FloatArray, longitude: FloatArray
+) -> npt.NDArray[np.str_]:
     """Move a few observers to places of ``INNOCENT``, in place, before they look for plants; say whom."""
-    rng = stream(seed, "innocents")
+    rng = stream(seed, "innocents", *sample)
     table = institutions(seed)[["latitude", "longitude"]].to_numpy(dtype=np.float64)
     places = {
         "coast": coast(),

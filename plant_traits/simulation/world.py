@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data_catalog import Source, Trait, WorldSettings, load_catalog
 from plant_traits.simulation.dirt import plant_dirt
 from plant_traits.simulation.flora import Flora, build_flora
 from plant_traits.simulation.geography import build_cities
+from plant_traits.simulation.months import LaterMonth, later_months
 from plant_traits.simulation.observers import Observers, build_observers
 from plant_traits.simulation.photography.picture import Picture, corrupt, render, rotated, useless
 from plant_traits.simulation.planet import Planet, build_planet
@@ -28,6 +30,7 @@ from plant_traits.simulation.write_dwca import write_dwca
 from plant_traits.simulation.write_products import write_products
 from plant_traits.simulation.write_rasters import write_chelsa, write_grid, write_soilgrids
 from plant_traits.simulation.write_splotopen import write_splotopen
+from plant_traits.simulation.write_truth import write_changes, write_record_truth
 from plant_traits.simulation.write_try import write_try
 from plant_traits.traits import from_working
 
@@ -51,10 +54,12 @@ def build_world(
 ) -> dict[str, int]:
     """Write a world into an empty folder; the same settings and traits give the same bytes.
 
-    ``gbif/`` (Darwin Core archive), ``photos/photos.zip`` (a bucket's mirror), ``try/`` (a release), ``chelsa/``,
-    ``soilgrids/``, ``splotopen/``, ``products/`` (maps of two published kinds) and ``truth/``, which only scoring
-    reads: ``true_<trait>_05deg_ln.tif`` (community means, working space) and ``records.parquet``. ``world.json`` tells
-    the services that stand on the world its seed and species.
+    ``gbif/`` (Darwin Core archive of the first month, and one of each later month in a folder of its name), ``photos/``
+    (a bucket's mirror: ``photos.zip``, and ``<month>.zip`` with what a later month adds), ``try/`` (a release),
+    ``chelsa/``, ``soilgrids/``, ``splotopen/``, ``products/`` (maps of two published kinds) and ``truth/``, which only
+    scoring reads: ``true_<trait>_05deg_ln.tif`` (community means, working space), ``records.parquet`` and
+    ``changes.parquet``. ``world.json`` tells the services that stand on the world its seed and species. The first
+    month's files are the same whatever comes later, but for those of ``truth/``.
 
     Args:
         settings: seed and sizes.
@@ -76,15 +81,18 @@ def build_world(
     cities = build_cities(stream(seed, "cities"), max(20, settings.observers))
     observers = build_observers(seed, cities, settings.observers)
     sightings = plant_dirt(seed, draw_sightings(settings, planet, flora, cities, observers, models), flora)
+    months = later_months(settings, planet, flora, cities, observers, models, sightings)
     sources = load_catalog().sources if sources is None else sources
+    parts = [(settings.first_month, sightings), *((str(month.month), month.added) for month in months)]
     counts = {
         "records": len(sightings.records),
         "photos": len(sightings.photos),
+        "later photos": sum(len(part.photos) for _, part in parts[1:]),
         "plots": settings.plots,
         "species": len(flora.species),
     }
     write_world_file(settings, flora.species, destination)
-    identifiers = write_dwca(sightings, flora, destination / "gbif")
+    identifiers = _write_archives(sightings, months, flora, destination / "gbif")
     counts["trait rows"] = write_try(seed, planet, flora, models, destination / "try" / "TRY_release.txt")["rows"]
     write_chelsa(planet, sources["chelsa-2.1"], settings.climate_resolution, destination / "chelsa")
     write_soilgrids(planet, sources["soilgrids-2.0"], settings.soil_resolution_m, destination / "soilgrids")
@@ -92,16 +100,38 @@ def build_world(
     write_products(seed, planet, flora, models, destination / "products")
     for model in models:
         write_grid(model.community(planet, flora), destination / "truth" / f"true_{model.trait.id}_05deg_ln.tif")
-    states = stream(seed, "photo states").choice(len(STATES), len(sightings.photos), p=_STATE_SHARES)
-    _write_truth(sightings, identifiers, states, destination / "truth" / "records.parquet")
-    pictures = _pictures(seed, planet, flora, models, observers, sightings)
-    path = destination / "photos" / "photos.zip"
-    _write_photos(path, sightings, pictures, states, settings, workers=workers, progress=progress)
+    kinds = np.array(STATES)
+    published, albums = [], []
+    for number, (month, part) in enumerate(parts):
+        sample = (month,) if number else ()
+        states = kinds[stream(seed, "photo states", *sample).choice(len(STATES), len(part.photos), p=_STATE_SHARES)]
+        published.append((month, part, states))
+        pictures = _pictures(seed, planet, flora, models, observers, part, sample)
+        albums.append(_Album(f"{month}.zip" if number else "photos.zip", part.photos["photo_id"], pictures, states))
+    _write_photos(destination / "photos", albums, settings.photo_size, workers=workers, progress=progress)
+    write_record_truth(published, months, identifiers, destination / "truth" / "records.parquet")
+    write_changes(months, identifiers, destination / "truth" / "changes.parquet")
     return counts
 
 
+def _write_archives(sightings: Sightings, months: Sequence[LaterMonth], flora: Flora, folder: Path) -> pd.DataFrame:
+    """Write what GBIF has at the end of every month; return gbifID and occurrenceID by record number."""
+    parts = [write_dwca(sightings, flora, folder).set_axis(sightings.records["number"])]
+    for month in months:
+        (folder / str(month.month)).mkdir()
+        told = write_dwca(month.published, flora, folder / str(month.month))
+        parts.append(told.set_axis(month.published.records["number"]).loc[month.added.records["number"]])
+    return pd.concat(parts)
+
+
 def _pictures(
-    seed: int, planet: Planet, flora: Flora, models: list[TraitModel], observers: Observers, sightings: Sightings
+    seed: int,
+    planet: Planet,
+    flora: Flora,
+    models: list[TraitModel],
+    observers: Observers,
+    sightings: Sightings,
+    sample: tuple[str, ...],
 ) -> list[Picture]:
     """Describe every photo; a photo that repeats another describes the same picture."""
     record = sightings.records.iloc[sightings.photos["record"].to_numpy()].reset_index(drop=True)
@@ -112,7 +142,7 @@ def _pictures(
             shown[model.trait.id] = from_working(model.trait, record[f"true_{model.trait.id}"].to_numpy())
     wet = np.log(planet.sample("bio12", record["true_latitude"], record["true_longitude"]))
     who = record["observer"].to_numpy()
-    rng = stream(seed, "framing")
+    rng = stream(seed, "framing", *sample)
     closeness = 0.6 * observers.closeness[who] + 0.8 * rng.normal(size=len(record))
     seeds = rng.integers(0, 2**31, len(record))
     return [
@@ -134,31 +164,52 @@ def _pictures(
     ]
 
 
+@dataclass(frozen=True)
+class _Album:
+    """The photos of one zip."""
+
+    name: str
+    photo_ids: pd.Series
+    pictures: list[Picture]
+    states: npt.NDArray[np.str_]
+
+    @property
+    def present(self) -> list[int]:
+        return [k for k, state in enumerate(self.states) if state != "missing"]
+
+
 def _write_photos(
-    path: Path,
-    sightings: Sightings,
-    pictures: list[Picture],
-    states: npt.NDArray[np.int64],
-    settings: WorldSettings,
+    folder: Path,
+    albums: Sequence[_Album],
+    size: int,
     *,
     workers: int,
     progress: Callable[[str, int, int], None] | None,
 ) -> None:
-    ids = sightings.photos["photo_id"].tolist()
-    present = [k for k, state in enumerate(states) if STATES[state] != "missing"]
-    batches = [present[start : start + _BATCH] for start in range(0, len(present), _BATCH)]
-    tasks = [[(pictures[k], STATES[states[k]], settings.photo_size) for k in batch] for batch in batches]
+    batches = [
+        (album, album.present[start : start + _BATCH])
+        for album in albums
+        for start in range(0, len(album.present), _BATCH)
+    ]
+    tasks = [[(album.pictures[k], str(album.states[k]), size) for k in batch] for album, batch in batches]
+    total = sum(len(batch) for _, batch in batches)
     with ExitStack() as stack:
-        archive = stack.enter_context(zipfile.ZipFile(path, "w", zipfile.ZIP_STORED))
+        zips = {
+            album.name: stack.enter_context(zipfile.ZipFile(folder / album.name, "w", zipfile.ZIP_STORED))
+            for album in albums
+        }
         drawn: Iterable[list[bytes]] = map(_draw, tasks)
         if workers > 1:
             pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=get_context("spawn")))
             drawn = pool.map(_draw, tasks)
-        for finished, (batch, images) in enumerate(zip(batches, drawn, strict=True), start=1):
+        finished = 0
+        for (album, batch), images in zip(batches, drawn, strict=True):
             for k, image in zip(batch, images, strict=True):
-                archive.writestr(zipfile.ZipInfo(f"photos/{ids[k]}/original.jpg", _MOMENT), image)
+                name = f"photos/{album.photo_ids.iloc[k]}/original.jpg"
+                zips[album.name].writestr(zipfile.ZipInfo(name, _MOMENT), image)
+            finished += len(batch)
             if progress is not None:
-                progress("photos", min(finished * _BATCH, len(present)), len(present))
+                progress("photos", finished, total)
 
 
 def _draw(tasks: list[tuple[Picture, str, int]]) -> list[bytes]:
@@ -173,13 +224,3 @@ def _draw_one(picture: Picture, state: str, size: int) -> bytes:
         return corrupt(image, picture.seed)
     chance = np.random.default_rng(picture.seed + 1)
     return rotated(image, int(chance.choice([3, 6]))) if chance.random() < _TURNED else image
-
-
-def _write_truth(sightings: Sightings, identifiers: pd.DataFrame, states: npt.NDArray[np.int64], path: Path) -> None:
-    record = sightings.photos["record"].to_numpy()
-    truth = sightings.records.iloc[record].reset_index(drop=True)
-    values = [name for name in truth.columns if name.startswith("true_") and not name.endswith("index")]
-    table = pd.concat([identifiers.iloc[record].reset_index(drop=True), truth[["planted", *values]]], axis=1).assign(
-        photo_id=sightings.photos["photo_id"].astype(str).to_numpy(), photo_state=np.array(STATES)[states]
-    )
-    table.to_parquet(path, index=False)

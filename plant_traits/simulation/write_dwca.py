@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.simulation.flora import Flora
@@ -69,7 +70,7 @@ def write_dwca(sightings: Sightings, flora: Flora, folder: Path) -> pd.DataFrame
 
 
 def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
-    number = np.arange(len(records))
+    number = records["number"].to_numpy()
     taxon = flora.species.iloc[records["stated_species_index"].to_numpy()].reset_index(drop=True)
     inat = (records["dataset_key"] == INAT_DATASET).to_numpy()
     catalogue = (180_000_000 + 37 * number).astype(str)
@@ -122,9 +123,14 @@ def _occurrence(records: pd.DataFrame, flora: Flora) -> pd.DataFrame:
         "rightsHolder": records["login"].to_numpy(),
         "publisher": np.where(inat, "iNaturalist.org", "Pl@ntNet"),
         "mediaType": "StillImage",
-        "lastInterpreted": "2026-10-28T04:00:00.000Z",
+        "lastInterpreted": _interpreted(records),
     }
     return pd.DataFrame(columns)
+
+
+def _interpreted(records: pd.DataFrame) -> npt.NDArray[np.str_]:
+    """Return when GBIF last read each record: late in the month in which it was published or changed."""
+    return np.char.add(records["interpreted"].to_numpy(str), "-28T04:00:00.000Z")
 
 
 def _multimedia(sightings: Sightings, occurrence: pd.DataFrame) -> pd.DataFrame:

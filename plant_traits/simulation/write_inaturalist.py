@@ -7,6 +7,8 @@ import io
 import re
 import uuid
 import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -29,45 +31,58 @@ _RANKS = {"order": 40, "family": 30, "genus": 20, "species": 10}
 
 
 def write_inaturalist(
-    occurrences: pd.DataFrame, media: pd.DataFrame, photos: Path, seed: int, folder: Path
+    occurrences: pd.DataFrame,
+    media: pd.DataFrame,
+    photos: Sequence[Path],
+    seed: int,
+    folder: Path,
+    *,
+    now: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> dict[str, int]:
     """Write ``bucket/*.csv.gz``, ``new_photos.zip`` and ``observations.parquet`` (all, for the API).
 
     The tables have the observations and photos of GBIF's iNaturalist records; about 3 % newer ones of research grade,
     whose photos (mirror images of others, in ``new_photos.zip``) GBIF does not have yet; and casual ones, ones that
-    need an identification, and birds, whose photos are nowhere. Some photos bear licences that forbid our use.
+    need an identification, and birds, whose photos are nowhere. Some photos bear licences that forbid our use. What
+    GBIF does not have is the same in every month, as are the numbers of taxa and observers.
 
     Args:
-        occurrences: columns of a Darwin Core archive's occurrence.txt, as text.
+        occurrences: columns of a Darwin Core archive's occurrence.txt, as text: the world's first month.
         media: columns of its multimedia.txt.
-        photos: the zip of the bucket's photos.
+        photos: the zips of the bucket's photos.
         seed: of the world.
         folder: receives the files.
+        now: occurrences and media of the month that the tables are of, where it is a later one.
 
     Returns:
         Numbers of observations: known to GBIF, newer, others.
     """
     rng = stream(seed, "inaturalist")
-    known = _known(occurrences)
-    pictures = _pictures(media, known)
-    extra = _extra(rng, known)
-    with zipfile.ZipFile(photos) as source:
-        present = frozenset(source.namelist())
-        extra_photos = _extra_photos(rng, pictures, extra, present)
-        sizes = _sizes(source, pictures["photo_id"], present)
+    first = _known(occurrences)
+    pictures = _pictures(media, first)
+    extra = _extra(rng, first)
+    with ExitStack() as stack:
+        zips = [stack.enter_context(zipfile.ZipFile(path)) for path in photos]
+        present = {name: source for source in zips for name in source.namelist()}
+        extra_photos = _extra_photos(rng, pictures, extra, present.keys())
+        published = occurrences if now is None else now[0]
+        known = first if now is None else _known(published)
+        pictures = pictures if now is None else _pictures(now[1], known)
+        sizes = _sizes(present, pictures["photo_id"])
         (folder / "bucket").mkdir(parents=True, exist_ok=True)
         mirrored = extra_photos[extra_photos["source"] != ""]
-        _write_mirrored(source, mirrored, folder / "new_photos.zip")
+        _write_mirrored(present, mirrored, folder / "new_photos.zip")
     observations = pd.concat([known, extra], ignore_index=True)
     observations["observation_uuid"] = [_uuid("observation", x) for x in observations["id"]]
-    logins = sorted(set(observations["login"]))
-    observations["observer_id"] = 1000 + 7 * np.searchsorted(np.array(logins), observations["login"].to_numpy(str))
+    former = sorted({*first["login"], *extra["login"]})
+    logins = [*former, *sorted(set(observations["login"]).difference(former))]
+    observations["observer_id"] = 1000 + 7 * pd.Index(logins).get_indexer(pd.Index(observations["login"]))
     pictures = pd.concat([pictures.assign(source=""), extra_photos], ignore_index=True)
     pictures = pictures.merge(observations[["id", "observation_uuid", "observer_id"]], on="id", how="left")
     pictures["photo_uuid"] = [_uuid("photo", x) for x in pictures["photo_id"]]
     pictures["extension"] = "jpg"
     pictures = pictures.join(sizes, on="photo_id")
-    taxa = _taxa(occurrences)
+    taxa = _taxa(occurrences, published)
     observations = observations.merge(taxa[["name", "taxon_id"]], left_on="species", right_on="name", how="left")
     tables = {
         "observations": observations.sort_values("observation_uuid").assign(anomaly_score="")[
@@ -150,7 +165,7 @@ def _extra(rng: np.random.Generator, known: pd.DataFrame) -> pd.DataFrame:
 
 
 def _extra_photos(
-    rng: np.random.Generator, pictures: pd.DataFrame, extra: pd.DataFrame, present: frozenset[str]
+    rng: np.random.Generator, pictures: pd.DataFrame, extra: pd.DataFrame, present: Collection[str]
 ) -> pd.DataFrame:
     """One photo for each; the newer ones mirror a picture that is there, in ``source``."""
     count = len(extra)
@@ -171,11 +186,11 @@ def _extra_photos(
     )
 
 
-def _write_mirrored(source: zipfile.ZipFile, photos: pd.DataFrame, path: Path) -> None:
+def _write_mirrored(present: Mapping[str, zipfile.ZipFile], photos: pd.DataFrame, path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
         for photo_id, name in zip(photos["photo_id"], photos["source"], strict=True):
             member = zipfile.ZipInfo(f"photos/{photo_id}/original.jpg", _MOMENT)
-            target.writestr(member, mirrored(source.read(name)))
+            target.writestr(member, mirrored(present[name].read(name)))
 
 
 def mirrored(photo: bytes) -> bytes:
@@ -190,7 +205,7 @@ def mirrored(photo: bytes) -> bytes:
     return out.getvalue()
 
 
-def _sizes(source: zipfile.ZipFile, photo_ids: pd.Series, present: frozenset[str]) -> pd.DataFrame:
+def _sizes(present: Mapping[str, zipfile.ZipFile], photo_ids: pd.Series) -> pd.DataFrame:
     """Width and height by photo id, empty where a photo is not there or cannot be read."""
     sizes: dict[int, tuple[int | str, int | str]] = {}
     for photo_id in photo_ids:
@@ -198,18 +213,19 @@ def _sizes(source: zipfile.ZipFile, photo_ids: pd.Series, present: frozenset[str
         sizes[photo_id] = ("", "")
         if name in present:
             try:
-                with source.open(name) as stream, Image.open(stream) as image:
+                with present[name].open(name) as stream, Image.open(stream) as image:
                     sizes[photo_id] = image.size
             except OSError:
                 continue
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["width", "height"])
 
 
-def _taxa(occurrences: pd.DataFrame) -> pd.DataFrame:
-    """All taxa of the plants, from order to species, under the vascular plants; and three birds."""
+def _taxa(first: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
+    """All taxa of the plants, from order to species, under the vascular plants; and three birds. New ones come last."""
     rows: dict[tuple[str, str], tuple[int, str]] = {}
     columns = ["order", "family", "genus", "species"]
-    lines = occurrences[columns].drop_duplicates().sort_values(columns)
+    parts = [part[columns].drop_duplicates().sort_values(columns) for part in (first, now)]
+    lines = pd.concat(parts).drop_duplicates()
     next_id = 300_000
     for line in lines.itertuples(index=False):
         ancestry = PLANTS

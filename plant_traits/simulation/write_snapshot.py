@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -31,15 +33,19 @@ _MOMENTS = ("eventDate", "lastInterpreted")
 _LISTS = ("recordedBy", "identifiedBy", "mediaType", "issue")
 
 
-def write_snapshots(occurrences: pd.DataFrame, seed: int, folder: Path) -> dict[str, int]:
-    """Write ``occurrence/<date>/occurrence.parquet/<part>`` for the dates of ``DATES``.
+def write_snapshots(
+    occurrences: pd.DataFrame, seed: int, folder: Path, later: Mapping[str, pd.DataFrame] = MappingProxyType({})
+) -> dict[str, int]:
+    """Write ``occurrence/<date>/occurrence.parquet/<part>`` for the dates of ``DATES``, and later ones.
 
     The oldest lacks the newest records and has some that were retracted since; all hold a few animals.
 
     Args:
-        occurrences: the columns of a Darwin Core archive's occurrence.txt, as text, empty where missing.
+        occurrences: the columns of a Darwin Core archive's occurrence.txt, as text, empty where missing: the world's
+            first month.
         seed: of the world.
         folder: receives them.
+        later: the same of later months, by the date of their snapshot.
 
     Returns:
         Rows by date.
@@ -48,9 +54,11 @@ def write_snapshots(occurrences: pd.DataFrame, seed: int, folder: Path) -> dict[
     animals = _as_animals(occurrences.sample(frac=_ANIMALS, random_state=rng))
     retracted = _renamed(occurrences.sample(frac=_RETRACTED, random_state=rng), 9_000_000_000)
     last = max(1, round(_NEW * len(occurrences)))
+    contents = {date: [occurrences, animals] for date in DATES}
+    contents[DATES[0]] = [occurrences.iloc[:-last], animals, retracted]
+    contents |= {date: [rows, animals] for date, rows in later.items()}
     counts = {}
-    for date in DATES:
-        now = [occurrences, animals] if date != DATES[0] else [occurrences.iloc[:-last], animals, retracted]
+    for date, now in contents.items():
         table = snapshot_table(pd.concat(now, ignore_index=True))
         target = folder / "occurrence" / date
         (target / "occurrence.parquet").mkdir(parents=True, exist_ok=True)

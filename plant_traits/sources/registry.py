@@ -29,19 +29,21 @@ class Plugin:
     Attributes:
         make: makes the plug-in.
         needs: the table of an earlier stage that says what to fetch; None where the request says it all.
+        whole: all of the source is read, however small the region.
     """
 
     make: Callable[[], DataSource]
     needs: str | None = None
+    whole: bool = False
 
 
 PLUGINS: Mapping[str, Plugin] = {
     "gbif-download": Plugin(GbifDownload),
     "gbif-search": Plugin(GbifSearch),
-    "gbif-snapshot": Plugin(GbifSnapshot),
+    "gbif-snapshot": Plugin(GbifSnapshot, whole=True),
     "gbif-institutions": Plugin(GbifInstitutions),
     "gbif-names": Plugin(GbifNames, needs=NAMES),
-    "inaturalist-open-data": Plugin(InaturalistOpenData),
+    "inaturalist-open-data": Plugin(InaturalistOpenData, whole=True),
     "inaturalist-api": Plugin(InaturalistApi),
     "photos": Plugin(PhotoSource, needs=OBSERVATIONS),
     "rasters": Plugin(RasterSource),

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path, PurePosixPath
 
 from data_catalog import Acquisition
-from plant_traits.errors import InputError, MissingInputError, WorkspaceError
+from plant_traits.errors import InputError, MissingInputError, WebError, WorkspaceError
 from plant_traits.month import Month
+from plant_traits.regions import Region
 from plant_traits.run_spec import RunSpec
 from plant_traits.sources.acquire import Acquired, acquire_source, read_acquired
 from plant_traits.sources.protocol import Plan, Request
 from plant_traits.sources.registry import find_plugin
 from plant_traits.sources.web.client import Web
 
+logger = logging.getLogger(__name__)
+
 ACCOUNT = ".account.sqlite"
+_PIECES_AT_ONCE = 3  # GBIF makes three downloads of an account ready at a time
+_MOST_FAILED_PIECES = 3  # then the service is down, and the rest would fail as well
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One acquisition of a run: all of its region, or a piece.
+
+    Attributes:
+        item: the profile's entry, its folder placed for the run's month and for the region.
+        region: where.
+    """
+
+    item: Acquisition
+    region: Region
 
 
 @dataclass(frozen=True)
@@ -35,9 +55,9 @@ class Planned:
     plan: Plan
 
 
-def acquisitions(spec: RunSpec, needs: str | None = None) -> tuple[Acquisition, ...]:
+def acquisitions(spec: RunSpec, needs: str | None = None) -> tuple[Wanted, ...]:
     """Return the acquisitions of a run that need this table of an earlier stage (none by default)."""
-    return tuple(item for item in spec.inputs.acquire if find_plugin(item.plugin).needs == needs)
+    return tuple(Wanted(item, region) for item, region in spec.acquisitions if find_plugin(item.plugin).needs == needs)
 
 
 def plan_acquisitions(spec: RunSpec, mirror: Path) -> list[Planned]:
@@ -47,8 +67,8 @@ def plan_acquisitions(spec: RunSpec, mirror: Path) -> list[Planned]:
         InputError: the settings of one are wrong.
     """
     return [
-        Planned(item, find_plugin(item.plugin).make().plan(_request(spec, mirror, item, {})))
-        for item in acquisitions(spec)
+        Planned(wanted.item, find_plugin(wanted.item.plugin).make().plan(_request(spec, mirror, wanted, {})))
+        for wanted in acquisitions(spec)
     ]
 
 
@@ -61,25 +81,29 @@ def check_acquisitions(spec: RunSpec, mirror: Path, today: date | None) -> None:
         today: the day; a run of real services fetches only months that have ended. None for a virtual world.
 
     Raises:
-        InputError: the month has not ended, two acquisitions share a folder, or the settings of one are wrong.
+        InputError: the month has not ended, two acquisitions share a folder, one would be split that comes only whole,
+            or the settings of one are wrong.
         MissingInputError: a folder that nobody serves is not there, or is empty.
     """
     if not spec.inputs.acquire:
         return
-    if today is not None and today < spec.month.next.first_day:
-        raise InputError(
-            f"month {spec.month} has not ended on {today}: what is fetched now would be taken for the whole month "
-            f"later; name {Month(today.year, today.month).previous} or an earlier one"
-        )
+    if today is not None:
+        check_ended(spec.month, today)
     shared = [into for into, n in Counter(str(PurePosixPath(x.into)) for x in spec.inputs.acquire).items() if n > 1]
     if shared:
         raise InputError(
             f"profile {spec.profile.id!r}: several acquisitions go into {shared}, where one would take the other's "
             "manifest for its own; give each a folder in `into`"
         )
-    for item in spec.inputs.acquire:
+    for wanted in (Wanted(*x) for x in spec.acquisitions):
+        plugin = find_plugin(wanted.item.plugin)
+        if plugin.whole and wanted.region in spec.pieces:
+            raise InputError(
+                f"profile {spec.profile.id!r}: `{wanted.item.plugin}` reads all of its source for every piece of a "
+                f"region, of which there are {len(spec.pieces)}; set `split: false` in its entry of `acquire`"
+            )
         with suppress(MissingInputError):  # the table that it needs is made later
-            find_plugin(item.plugin).make().plan(_request(spec, mirror, item, {}))
+            plugin.make().plan(_request(spec, mirror, wanted, {}))
     for name in spec.inputs.brought:
         if not any((mirror / name).glob("*")):
             raise MissingInputError(
@@ -88,16 +112,32 @@ def check_acquisitions(spec: RunSpec, mirror: Path, today: date | None) -> None:
             )
 
 
+def check_ended(month: Month, today: date) -> None:
+    """Check that a month of real services is over.
+
+    Raises:
+        InputError: it is not.
+    """
+    if today < month.next.first_day:
+        raise InputError(
+            f"month {month} has not ended on {today}: what is fetched now would be taken for the whole month "
+            f"later; name {Month(today.year, today.month).previous} or an earlier one"
+        )
+
+
 def acquire(
     spec: RunSpec,
     mirror: Path,
     web: Web,
     *,
-    items: Sequence[Acquisition],
+    items: Sequence[Wanted],
     tables: Mapping[str, Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Acquired]:
-    """Bring sources into the mirror, one after the other; what is there already is not asked for again.
+    """Bring sources into the mirror; what is there already is not asked for again.
+
+    Pieces of a region come first, a few at a time, because services take long to make them ready; the rest comes one
+    after the other. A piece that cannot be had does not keep the others back: it is tried once more after them.
 
     Args:
         spec: the run.
@@ -113,15 +153,34 @@ def acquire(
     Raises:
         InputError: a source cannot be had; what came is kept.
     """
-    done = []
-    for finished, item in enumerate(items, start=1):
-        request = _request(spec, mirror, item, tables or {})
+    done: dict[int, Acquired] = {}
+    failed: dict[int, WebError] = {}
+
+    def bring_in(k: int) -> None:
+        request = _request(spec, mirror, items[k], tables or {})
         if len(items) == 1:  # the bar shows what goes on inside
             request = replace(request, progress=progress)
-        done.append(acquire_source(find_plugin(item.plugin).make(), request, web))
+        done[k] = acquire_source(find_plugin(items[k].item.plugin).make(), request, web)
         if progress is not None and len(items) > 1:
-            progress(finished, len(items))
-    return done
+            progress(len(done), len(items))
+
+    def bring_piece_in(k: int) -> None:
+        if len(failed) >= _MOST_FAILED_PIECES:
+            return
+        try:
+            bring_in(k)
+        except WebError as error:
+            logger.warning("%s of %s failed: %s", items[k].region.name, items[k].item.plugin, error)
+            failed[k] = error
+
+    pieces = set(spec.pieces)
+    with ThreadPoolExecutor(_PIECES_AT_ONCE) as pool:
+        list(pool.map(bring_piece_in, [k for k, wanted in enumerate(items) if wanted.region in pieces]))
+    if len(failed) >= _MOST_FAILED_PIECES:
+        raise next(iter(failed.values()))
+    for k in sorted(set(range(len(items))) - set(done)):
+        bring_in(k)
+    return [done[k] for k in sorted(done)]
 
 
 def manifests(spec: RunSpec, mirror: Path) -> list[Acquired]:
@@ -158,7 +217,8 @@ def held(mirror: Path) -> Iterator[None]:
         yield
 
 
-def _request(spec: RunSpec, mirror: Path, item: Acquisition, tables: Mapping[str, Path]) -> Request:
+def _request(spec: RunSpec, mirror: Path, wanted: Wanted, tables: Mapping[str, Path]) -> Request:
+    item = wanted.item
     folder = (mirror / item.into).resolve()
     if not folder.is_relative_to(mirror.resolve()):
         raise InputError(
@@ -167,7 +227,7 @@ def _request(spec: RunSpec, mirror: Path, item: Acquisition, tables: Mapping[str
     return Request(
         source=spec.catalog.source(item.source),
         month=spec.month,
-        region=spec.region,
+        region=wanted.region,
         settings=item.settings,
         folder=folder,
         tables=tables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from plant_traits.errors import InputError
 from plant_traits.grid import Grid
 from plant_traits.month import Month
 from plant_traits.observations.cleaning import clean
-from plant_traits.observations.effort import cap_effort, target_group_effort
+from plant_traits.observations.effort import BEYOND_CAP, cap_effort, records_beyond_cap, target_group_effort
 from plant_traits.observations.ledger import ledger_changes, update_ledger
+from plant_traits.observations.pieces import join_pieces
 from plant_traits.observations.reference_places import reference_places
-from plant_traits.regions import Region
-from plant_traits.schemas import LEDGER, OBSERVATION, read_table, write_table
+from plant_traits.regions import Area
+from plant_traits.schemas import EFFORT_RECORD, LEDGER, OBSERVATION, read_table, write_table
 from plant_traits.sources.inputs import InputSet
 from plant_traits.sources.occurrences import read_occurrences
 from plant_traits.sources.raw_occurrence import concatenated
@@ -33,12 +36,13 @@ class ObservationLimits:
     """What a run lets through.
 
     Attributes:
-        photos_per_observer_day: most photos of a species by one observer on one day in one cell of 1 degree.
+        photos_per_observer_day: most photos of a species by one observer on one day in one cell of 1 degree; None
+            lets all through.
         largest_drop: share of a source's records that may disappear from one month to the next.
         may_shrink: sources of which more may disappear.
     """
 
-    photos_per_observer_day: int = 5
+    photos_per_observer_day: int | None = 5
     largest_drop: float = 0.2
     may_shrink: Collection[str] = ()
 
@@ -50,14 +54,16 @@ def build_observations(
     inputs: InputSet,
     taxa: Path,
     month: Month,
-    region: Region,
+    region: Area,
     salt: str,
     previous_ledger: Path | None,
     names: Path | None = None,
     accepted: Collection[str] = (),
     limits: ObservationLimits | None = None,
 ) -> Summary:
-    """Write ``observations.parquet``, ``ledger.parquet`` and ``effort.parquet`` (all plant records by cell).
+    """Write ``observations.parquet``, ``ledger.parquet`` and ``effort.parquet`` (all plant records by 1° cell).
+
+    Records of which the cap on an observer's day keeps nothing go to ``beyond_cap.parquet``: they count as effort.
 
     Args:
         destination: an empty folder.
@@ -65,7 +71,7 @@ def build_observations(
         inputs: the run's inputs.
         taxa: output of ``summarise_taxa``; gives species their growth form.
         month: the month of the run.
-        region: records outside it do not take part.
+        region: records outside it do not take part, whichever piece holds them.
         salt: secret of the installation; observers' names are hashed with it.
         previous_ledger: the ledger of the run before, where there is one.
         names: output of ``keep_answers``, or None where no taxonomy was asked.
@@ -76,20 +82,29 @@ def build_observations(
         Counts in, out and lost, by reason.
 
     Raises:
-        InputError: an occurrence file cannot be read, or a source lost more records than may disappear in a month.
+        InputError: an occurrence file cannot be read, a source lost more records than may disappear in a month, or no
+            record is left.
     """
     limits = limits or ObservationLimits()
-    frames = []
-    read = {}
+    frames: dict[str, list[pd.DataFrame]] = {}
+    read: Counter[str] = Counter()
     for record in inputs.of("occurrences"):
         frame = read_occurrences(record.reader, root / record.path, record.source)
         if record.source not in accepted:
             frame, _ = with_accepted_names(frame, names)
-        frames.append(frame)
-        read[f"rows of {record.source}"] = len(frame)
+        frames.setdefault(record.source, []).append(frame)
+        read[f"rows of {record.source}"] += len(frame)
+    joined = {source: join_pieces(parts) for source, parts in frames.items()}
+    at_borders = sum(n for _, n in joined.values())
+    raw = concatenated([frame for parts, _ in joined.values() for frame in parts])
     folders = [root / record.path for record in inputs.of("reference")]
     places = reference_places(folders[0] if folders else None)
-    cleaned = clean(concatenated(frames), month=month, region=region, salt=salt, places=places)
+    cleaned = clean(raw, month=month, region=region, salt=salt, places=places)
+    if cleaned.observations.empty:
+        raise InputError(
+            f"no record of a plant is left of the {cleaned.counts_in} read for the region until {month} (lost: "
+            f"{cleaned.dropped or 'none'}); choose a larger region or another month"
+        )
     forms = pd.read_parquet(taxa / "growth_forms.parquet").set_index("taxon")["growth_form"]
     observations = cleaned.observations.assign(growth_form=growth_form_of(cleaned.observations, forms))
     previous = None if previous_ledger is None else read_table(previous_ledger, LEDGER)
@@ -98,12 +113,14 @@ def build_observations(
     )
     changes = ledger_changes(previous, ledger)
     effort = target_group_effort(observations, EFFORT_GRID)
-    observations, crowded = cap_effort(observations, limits.photos_per_observer_day, EFFORT_GRID)
+    kept, crowded = cap_effort(observations, limits.photos_per_observer_day, EFFORT_GRID)
+    write_table(records_beyond_cap(observations, kept), destination / BEYOND_CAP, EFFORT_RECORD)
+    observations = kept
     effort.to_parquet(destination / "effort.parquet", index=False)
     write_table(observations, destination / "observations.parquet", OBSERVATION)
     write_table(ledger, destination / "ledger.parquet", LEDGER)
     return {
-        "in": read,
+        "in": dict(read),
         "out": {
             "observations": len(observations),
             "with a photo": int(observations["photo_id"].notna().sum()),
@@ -116,7 +133,9 @@ def build_observations(
                 if previous is not None
             },
         },
-        "lost": dict(cleaned.dropped) | ({"photos beyond an observer's share": crowded} if crowded else {}),
+        "lost": dict(cleaned.dropped)
+        | ({"photos beyond an observer's share": crowded} if crowded else {})
+        | ({"rows that two pieces of a region hold": at_borders} if at_borders else {}),
         "found": dict(cleaned.found),
         "flagged": dict(cleaned.flagged),
         "places": dict(cleaned.origins),

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.checkpoint import save_model
 from plant_traits.model.ensemble import Fitting
 from plant_traits.model.training import train
+from plant_traits.model.training_places import places_of, write_training_places
 from plant_traits.stages.cleaning_rounds import FIRST, REFIT, read_dropped
 from plant_traits.stages.plant_scores import score_plants
 from plant_traits.stages.training_table import THREADS, read_training_table
@@ -35,8 +39,8 @@ def train_model(
 ) -> Summary:
     """Train the heads and write the model's folder.
 
-    Writes what ``plant_traits.model.checkpoint`` keeps, ``curves.csv``, the course of the training, and
-    ``splits.parquet``, the split of every record.
+    Writes what ``plant_traits.model.checkpoint`` keeps, ``training_places.safetensors``, the places it was fitted to,
+    ``curves.csv``, the course of the training, and ``splits.parquet``, the split of every record.
 
     Args:
         destination: an empty folder.
@@ -73,6 +77,9 @@ def train_model(
     made_of = {"training_table": _digests(table), "licences": {k: dict(v) for k, v in (licences or {}).items()}}
     model = replace(trained.model, metrics=trained.model.metrics | scores | {"made_of": made_of})
     save_model(model, destination)
+    fitted = _fitted(trained.split, first, again, settings)
+    places = places_of(read.training, fitted, settings.validation_block_degrees)
+    write_training_places(places, destination, model.model_id)
     trained.curves.to_csv(destination / CURVES, index=False)
     read.rows[["observation_id", "photo_id"]].assign(split=trained.split).to_parquet(destination / SPLITS)
     counts = model.metrics["counts"]
@@ -83,6 +90,18 @@ def train_model(
         "metrics": model.metrics,
         "model_id": model.model_id,
     }
+
+
+def _fitted(
+    split: npt.NDArray[np.str_],
+    dropped: npt.NDArray[np.bool_] | None,
+    dropped_at_refit: npt.NDArray[np.bool_] | None,
+    settings: ModelSettings,
+) -> npt.NDArray[np.bool_]:
+    """Tell which records the members were fitted to last."""
+    chosen = np.ones(len(split), dtype=bool) if settings.refit else np.asarray(split == "fitting")
+    left_out = dropped_at_refit if settings.refit else dropped
+    return chosen if left_out is None else chosen & ~left_out
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from plant_traits.grid import Grid
 from plant_traits.model.location_encoders import PlaceFeatures
 from plant_traits.model.splits import occasions
 from plant_traits.model.training_set import TrainingSet
+from plant_traits.observations.live_rows import KEY, are_live
 from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE
 from plant_traits.schemas import MEASUREMENT, PHOTO, SHARD_ROW, SPECIES_RECORD, SPECIES_TRAIT, read_table
 from plant_traits.stages.covariates import read_points
@@ -49,11 +50,19 @@ ENOUGH_PLACES = 1000
 
 @dataclass(frozen=True)
 class ShardFolders:
-    """The local folders that belong to one shard."""
+    """The local folders that belong to one shard.
+
+    Attributes:
+        shard: the shard.
+        features: output of ``encode_shard`` for it.
+        points: output of ``sample_places`` for it.
+        live: its live view, whose rows alone take part; None where all of it is live.
+    """
 
     shard: Path
     features: Path
     points: Path
+    live: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -246,9 +255,12 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
         covariates, found = read_points(folders.points)
         names = names or found
         _check_names(found, names)
-        seen += len(table)
+        own = _Rows(table, image, covariates, np.full((len(table), n_traits), np.nan))
+        if folders.live is not None and folders.live != folders.shard:
+            own = _take(own, are_live(table, read_table(folders.live / OBSERVATIONS_FILE, SHARD_ROW, list(KEY))))
+        seen += len(own.table)
         # A shard is thinned before the next is read: rows without a photo are as wide as those with one.
-        parts.append(_thinned(_Rows(table, image, covariates, np.full((len(table), n_traits), np.nan)), photos_only))
+        parts.append(_thinned(own, photos_only))
     rows = _thinned(_concatenate(parts), photos_only)
     return rows, names or (), seen - len(rows.table)
 

@@ -33,6 +33,39 @@ def test_wrong_words(arguments: list[str], message: str, tmp_path: Path, monkeyp
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--region", "atlantis", "--months", "2026-10"], "unknown region 'atlantis'"),
+        (["--region", "europe", "--months", "October"], "expected YYYY-MM"),
+        (["--region", "europe", "--months", "2026-10..2026-09"], "end before they begin"),
+        (["--region", "europe", "--months", "1900-01..2026-09"], "expected 1 to 240 months"),
+        (["--region", "europe", "--months", "2026-10", "--mapped", "oceania"], "lies outside what profile 'tiny' maps"),
+        (["--region", "nowhere.geojson", "--months", "2026-10"], "region file nowhere.geojson is not there"),
+        (["--region", "bad.geojson", "--months", "2026-10"], "cannot be read as GeoJSON"),
+        (["--region", "europe", "--months", "2026-10", "--grid", "7deg"], "divide 180 degrees"),
+    ],
+)
+def test_wrong_words_of_a_backfill(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.geojson").write_text("{")
+    result = runner.invoke(app, ["backfill", "--profile", "tiny", *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_month_of_real_services_must_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--profile", "global", "--data", str(tmp_path / "mirror"), "--region", "europe"]
+    result = runner.invoke(app, ["backfill", *words, "--months", "2025-01,9998-01"])
+    assert result.exit_code == 1
+    assert "month 9998-01 has not ended" in result.output
+    assert not (tmp_path / "mirror").exists()
+
+
 def test_the_plan_of_an_acquisition_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -87,5 +120,8 @@ def test_catalog_commands() -> None:
 
 def test_help_names_every_option() -> None:
     text = runner.invoke(app, ["refresh", "--help"]).output
-    for option in ("--profile", "--region", "--month", "--grid", "--workspace", "--data"):
+    for option in ("--profile", "--region", "--month", "--grid", "--workspace", "--data", "--model"):
+        assert option in text
+    text = runner.invoke(app, ["backfill", "--help"]).output
+    for option in ("--profile", "--region", "--months", "--mapped", "--model"):
         assert option in text

@@ -67,26 +67,50 @@ def estimates(product_traits: list[Trait]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def geospatial(product_traits: list[Trait]) -> pd.DataFrame:
+def cells(product_traits: list[Trait]) -> pd.DataFrame:
+    """Those cells, more and less from photos, and cell 9, which has none."""
     rows = pd.DataFrame(
-        {"cell": [0, 1, 2, 9], "mean": [0.5, 0.5, 0.5, 0.25], "variance_aleatoric": 0.3, "variance_epistemic": 0.06}
+        {
+            "cell": [0, 1, 2, 3, 9],
+            "location": [1.0, 2.0, 0.75, -1.0, 0.25],
+            "standard_error": [0.1, 0.2, 0.25, 0.4, 0.5],
+            "interval_lower": [0.8, 1.6, 0.25, -1.8, -0.75],
+            "interval_upper": [1.2, 2.4, 1.25, -0.2, 1.25],
+            "standard_error_raw": [0.05, 0.1, 0.125, 0.2, 0.25],
+            "interval_raw_lower": [0.9, 1.8, 0.5, -1.4, -0.25],
+            "interval_raw_upper": [1.1, 2.2, 1.0, -0.6, 0.75],
+            "photo_share": [0.9, 0.5, 0.25, 1.0, 0.0],
+            "variance_among_plants": [0.5, 0.4, 0.3, 0.4, 0.3],
+            "biome": ["temperate", "temperate", "arid", None, "arid"],
+        }
     )
     return pd.concat([rows.assign(trait=trait.id) for trait in product_traits], ignore_index=True)
 
 
 @pytest.fixture
-def make_product(product_traits: list[Trait], estimates: pd.DataFrame, geospatial: pd.DataFrame) -> ProductMaker:
+def applicability(product_traits: list[Trait]) -> pd.DataFrame:
+    """Cells 0, 2 and 9 are assessed, 2 and 9 lie outside."""
+    rows = pd.DataFrame({"cell": [0, 2, 9], "dissimilarity": [0.125, 0.75, 1.5], "outside": [0, 1, 1]})
+    return pd.concat([rows.assign(trait=trait.id) for trait in product_traits[:2]], ignore_index=True)
+
+
+@pytest.fixture
+def make_product(
+    product_traits: list[Trait], cells: pd.DataFrame, estimates: pd.DataFrame, applicability: pd.DataFrame
+) -> ProductMaker:
     def make(resolution: int = 15, region: Region = WORLD, minimum_photos: int = 3) -> xr.Dataset:
         return build_product(
-            {"random_effects": estimates},
-            "random_effects",
-            geospatial,
+            cells,
+            estimates,
             product_traits,
             Grid(Fraction(resolution)),
+            published="mixed",
             minimum_photos=minimum_photos,
             region=region,
             month=Month(2026, 10),
             provenance={"configuration": '{"grid": "15deg"}', "model_id": "m1", "license": "CC-BY-4.0"},
+            applicability=applicability,
+            effort=pd.DataFrame({"cell": [0, 9, 200], "n_records": [40, 2, 7], "n_observers": [8, 1, 3]}),
         )
 
     return make

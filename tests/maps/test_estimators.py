@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maps.estimators import ESTIMATORS, estimate, inverse_variance, mean, mixed, random_effects
+from maps.estimators import ESTIMATORS, estimate, inverse_variance, mean, mixed_equal, random_effects
 from maps.moments import merge
 from plant_traits.errors import PlantTraitsError, TableError
 from plant_traits.schemas import ESTIMATE, MOMENTS, read_table, write_table
@@ -68,7 +68,7 @@ def test_random_effects_by_hand() -> None:
 
 def test_mixed_by_hand() -> None:
     # Observers x and z differ by no more than their photos' errors; with two species alone, REML is Paule-Mandel's.
-    row = only_row(mixed(moments_of(SMALL)))
+    row = only_row(mixed_equal(moments_of(SMALL)))
     assert row["location"] == pytest.approx(2.6)
     assert row["standard_error"] == pytest.approx(1.54**0.5)
 
@@ -79,7 +79,10 @@ def test_diagnostics_by_hand(name: str) -> None:
     assert (row["cell"], row["trait"]) == (7, "height")
     assert (row["n_photos"], row["n_species"], row["n_observers"]) == (3, 2, 2)
     assert row["n_effective"] == pytest.approx(25 / 9)  # Kish: (2 + 2 + 1)^2 / (4 + 4 + 1)
-    assert row["variance_among_plants"] == pytest.approx(2.5 + 1 / 3)
+    # One of two pairs by different observers shows one species: concentration 1/2, so 3 photos count beside 1, and the
+    # shares are 2/4 and 1/4, with variances (1 - 5/16) / 5 in all.
+    differ = 1 - 5 / 16 - 11 / 80 if name == "mixed" else 1.0
+    assert row["variance_among_plants"] == pytest.approx(2.5 * differ + 1 / 3)
 
 
 def test_equal_weights_are_all_effective() -> None:
@@ -125,7 +128,7 @@ def _two_way_by_loops(own: pd.DataFrame) -> float:
     return max(species, observer, species + observer - both, own["v"].sum() / len(own) ** 2) ** 0.5
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_errors_of_the_mean_equal_plain_loops_and_order_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -197,4 +200,4 @@ def test_coverage_of_known_cells_is_as_simulated_in_the_field() -> None:
     assert covered["inverse_variance"] < 0.6
     assert 0.82 < covered["mean"] < 0.94
     assert 0.88 < covered["random_effects"] < 0.97
-    assert 0.92 < covered["mixed"] < 0.98
+    assert 0.92 < covered["mixed_equal"] < 0.98

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from maps.block_estimates import ESTIMATORS_BY_BLOCK, estimate_blocks
-from maps.estimators import estimate
+from maps.block_estimates import estimate_blocks, pool_blocks
+from maps.estimators import ESTIMATORS, estimate, variance_components
 from maps.moment_files import count_cells, merge_files, moment_blocks, read_moments
 from maps.moments import KEYS, SUMS, merge
+from maps.pooled_components import read_components
 from maps.stages.cells import EVIDENCE, estimate_cells, merge_moments, read_estimates
 from plant_traits.errors import TableError
 from plant_traits.schemas import MOMENTS, write_table
@@ -192,20 +194,40 @@ def test_one_trait_of_one_evidence_and_counts_of_cells(tmp_path: Path) -> None:
     assert count_cells(table) == whole.groupby("evidence")["cell"].nunique().to_dict()
 
 
-@settings(max_examples=10, **FRESH)
-@given(seed=st.integers(0, 100), block_rows=st.integers(1, 200), species=st.sampled_from([1, 2, 4]))
+@settings(max_examples=6, **FRESH)
+@given(seed=st.integers(0, 100), block_rows=st.sampled_from([1, 40, 200]), species=st.sampled_from([1, 2, 4]))
 def test_estimates_by_block_equal_those_of_all_cells_at_once(
     tmp_path: Path, seed: int, block_rows: int, species: int
 ) -> None:
     whole = merge([moments(200, seed, species=species)])
     write_table(whole, tmp_path / "m", MOMENTS)
+    biome = {int(cell): "wet" if k % 3 else "dry" for k, cell in enumerate(whole["cell"].unique()[:-1])}
+    names = list(ESTIMATORS)
+
+    def blocks() -> Iterator[pa.Table]:
+        return moment_blocks(tmp_path / "m", block_rows=block_rows)
+
     for evidence in EVIDENCE:
-        parts = list(
-            estimate_blocks(lambda: moment_blocks(tmp_path / "m", block_rows=block_rows), ESTIMATORS_BY_BLOCK, evidence)
-        )
-        for name in ESTIMATORS_BY_BLOCK:
+        pooled = pool_blocks(blocks, names, evidence, biome)
+        expected = variance_components(whole[whole["evidence"] == evidence], biome)
+        pd.testing.assert_frame_equal(pooled.components, expected, check_exact=True)
+        parts = list(estimate_blocks(blocks, names, evidence, pooled, biome))
+        for name in names:
             found = pd.concat([part[name] for part in parts], ignore_index=True)
-            pd.testing.assert_frame_equal(found, estimate(whole, name, evidence), check_exact=False, rtol=1e-11)
+            at_once = estimate(whole, name, evidence, biome=biome)
+            pd.testing.assert_frame_equal(found, at_once, check_exact=False, rtol=1e-12, atol=1e-12)
+
+
+def test_a_block_of_cells_alone_is_estimated_with_what_all_cells_tell() -> None:
+    whole = merge([moments(600, 3)])
+    photos = whole[whole["evidence"] == "photo"]
+    components, cells = variance_components(photos), photos["cell"].unique()[:4]
+    some = photos[photos["cell"].isin(cells)]
+    for name in ("mixed", "mixed_equal"):
+        expected = estimate(whole, name).query("cell in @cells").reset_index(drop=True)
+        found = estimate(some, name, components=components)
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-12, atol=1e-12)
+        assert not np.allclose(estimate(some, name)["standard_error"], expected["standard_error"], rtol=1e-3)
 
 
 def test_stages_merge_and_estimate_what_the_functions_do(tmp_path: Path) -> None:
@@ -226,8 +248,13 @@ def test_stages_merge_and_estimate_what_the_functions_do(tmp_path: Path) -> None
     estimate_cells(
         tmp_path / "cells", moments=tmp_path / "merged", estimators=names, progress=lambda *x: steps.append(x)
     )
-    assert steps[-1] == (6, 6)
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for evidence in EVIDENCE:
         for name, found in read_estimates(tmp_path / "cells", evidence, names).items():
             expected = estimate(whole, name, evidence)
-            pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-9)
+            pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=1e-12, atol=1e-12)
+    components = read_components(tmp_path / "cells")
+    assert components["evidence"].tolist() == ["photo", "photo", "record", "record"]
+    expected = variance_components(whole[whole["evidence"] == "record"])
+    found = components.tail(2).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True, check_dtype=False)

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from data_catalog import Trait
-from maps.layers import LAYERS
+from maps.layers import COMMON_LAYERS, LAYERS
 from maps.product import build_product, estimate_dataset
 from plant_traits.errors import GridError, TableError
 from plant_traits.grid import Grid
@@ -26,7 +26,7 @@ def at(product: xr.Dataset, layer: str, trait: str, cell: int) -> float:
 def test_shape_types_and_coordinates(make_product: Callable[..., xr.Dataset]) -> None:
     product = make_product()
     assert dict(product.sizes) == {"trait": 4, "lat": 12, "lon": 24, "bnds": 2}
-    assert list(product.data_vars) == list(LAYERS)
+    assert list(product.data_vars) == [*LAYERS, *COMMON_LAYERS]
     for name, layer in LAYERS.items():
         assert product[name].dims == ("trait", "lat", "lon")
         assert product[name].dtype == np.dtype(layer.dtype)
@@ -43,8 +43,14 @@ def test_a_cell_of_enough_photos_shows_them(make_product: Callable[..., xr.Datas
     assert at(product, "median", trait, 0) == pytest.approx(np.e, rel=1e-6)
     assert at(product, "location", trait, 0) == 1.0
     assert at(product, "standard_error", trait, 0) == pytest.approx(0.1)
+    assert at(product, "standard_error_raw", trait, 0) == pytest.approx(0.05)
     assert at(product, "interval_lower", trait, 0) == pytest.approx(np.exp(0.8), rel=1e-6)
     assert at(product, "interval_upper", trait, 0) == pytest.approx(np.exp(1.2), rel=1e-6)
+    assert at(product, "value_lower", trait, 0) == pytest.approx(np.exp(0.8 + 0.25), rel=1e-6)
+    assert at(product, "value_upper", trait, 0) == pytest.approx(np.exp(1.2 + 0.25), rel=1e-6)
+    assert at(product, "interval_raw_lower", trait, 0) == pytest.approx(np.exp(0.9), rel=1e-6)
+    assert at(product, "interval_raw_upper", trait, 0) == pytest.approx(np.exp(1.1), rel=1e-6)
+    assert at(product, "photo_share", trait, 0) == pytest.approx(0.9)
     assert at(product, "n_photos", trait, 0) == 5
     assert at(product, "n_effective", trait, 0) == 4.5
     assert at(product, "heterogeneity", trait, 0) == 0.25
@@ -52,32 +58,47 @@ def test_a_cell_of_enough_photos_shows_them(make_product: Callable[..., xr.Datas
     assert (at(product, "source", trait, 1), at(product, "quality", trait, 1)) == (1, 2)
 
 
-def test_a_cell_of_few_photos_shows_the_geospatial_prediction_and_counts_its_photos(
+def test_a_cell_of_few_photos_keeps_their_counts_and_says_what_weighs_most(
     make_product: Callable[..., xr.Dataset],
 ) -> None:
     product = make_product()
-    assert at(product, "location", "height", 2) == 0.5
-    assert at(product, "standard_error", "height", 2) == pytest.approx(0.6)
-    assert at(product, "value", "height", 2) == pytest.approx(np.exp(0.5 + 0.15), rel=1e-6)
-    assert at(product, "interval_upper", "height", 2) == pytest.approx(np.exp(0.5 + 1.959963985 * 0.6), rel=1e-6)
-    assert at(product, "n_photos", "height", 2) == 1
-    assert (at(product, "source", "height", 2), at(product, "quality", "height", 2)) == (2, 3)
-
-
-def test_few_photos_where_there_is_no_prediction_are_shown_and_flagged(make_product: Callable[..., xr.Dataset]) -> None:
-    product = make_product()
-    assert at(product, "location", "height", 3) == -1.0
+    assert at(product, "location", "wood_density", 2) == 0.75
+    assert at(product, "n_photos", "wood_density", 2) == 1
+    assert (at(product, "source", "wood_density", 2), at(product, "quality", "wood_density", 2)) == (2, 3)
     assert (at(product, "source", "height", 3), at(product, "quality", "height", 3)) == (1, 3)
 
 
 def test_a_cell_without_photos_and_a_cell_without_anything(make_product: Callable[..., xr.Dataset]) -> None:
     product = make_product()
-    assert at(product, "location", "height", 9) == 0.25
-    assert (at(product, "n_photos", "height", 9), at(product, "n_species", "height", 9)) == (0, 0)
-    assert (at(product, "source", "height", 9), at(product, "quality", "height", 9)) == (2, 4)
+    assert at(product, "location", "wood_density", 9) == 0.25
+    assert at(product, "value", "wood_density", 9) == pytest.approx(np.exp(0.25 + 0.15), rel=1e-6)
+    assert (at(product, "n_photos", "wood_density", 9), at(product, "n_species", "wood_density", 9)) == (0, 0)
+    assert (at(product, "source", "wood_density", 9), at(product, "quality", "wood_density", 9)) == (2, 4)
     nowhere = product.isel(lat=5)
     for name, layer in LAYERS.items():
-        assert (nowhere[name] == 0).all() if layer.flags else nowhere[name].isnull().all()
+        assert (nowhere[name] == layer.flags["none"]).all() if layer.flags else nowhere[name].isnull().all()
+
+
+def test_a_cell_of_a_strange_climate_is_flagged_and_shown(make_product: Callable[..., xr.Dataset]) -> None:
+    product = make_product()
+    assert at(product, "location", "height", 9) == 0.25
+    assert (at(product, "quality", "height", 9), at(product, "quality", "height", 2)) == (5, 5)
+    found = [at(product, "applicability", "height", cell) for cell in (0, 1, 2, 9, 20)]
+    assert found == [0, 255, 1, 1, 255]
+    assert at(product, "dissimilarity", "height", 9) == 1.5
+    assert np.isnan(at(product, "dissimilarity", "height", 1))
+    # What photos say of a cell does not depend on its climate.
+    assert (at(product, "source", "height", 0), at(product, "quality", "height", 0)) == (1, 1)
+
+
+def test_effort_is_that_of_mapped_cells(make_product: Callable[..., xr.Dataset]) -> None:
+    product = make_product()
+    for name, layer in COMMON_LAYERS.items():
+        assert product[name].dims == ("lat", "lon")
+        assert product[name].dtype == np.dtype(layer.dtype)
+    assert product["effort_records"].to_numpy().ravel()[[0, 1, 9]].tolist() == [40, 0, 2]
+    assert product["effort_observers"].to_numpy().ravel()[[0, 1, 9]].tolist() == [8, 0, 1]
+    assert np.isnan(product["effort_records"].to_numpy().ravel()[200])
 
 
 def test_a_trait_outside_logarithms_is_not_exponentiated(make_product: Callable[..., xr.Dataset]) -> None:
@@ -87,10 +108,10 @@ def test_a_trait_outside_logarithms_is_not_exponentiated(make_product: Callable[
     assert at(product, "interval_lower", trait, 3) == pytest.approx(-1.8)
 
 
-def test_the_threshold_is_inclusive_and_a_parameter(make_product: Callable[..., xr.Dataset]) -> None:
-    assert at(make_product(minimum_photos=5), "source", "height", 0) == 1
-    assert at(make_product(minimum_photos=6), "source", "height", 0) == 2
-    assert at(make_product(minimum_photos=1), "source", "height", 2) == 1
+def test_the_number_of_photos_that_makes_a_cell_known_is_inclusive(make_product: Callable[..., xr.Dataset]) -> None:
+    assert at(make_product(minimum_photos=5), "quality", "height", 0) == 1
+    assert at(make_product(minimum_photos=6), "quality", "height", 0) == 3
+    assert at(make_product(minimum_photos=6), "source", "height", 0) == 1
 
 
 def test_cells_whose_centre_lies_outside_the_region_are_empty(make_product: Callable[..., xr.Dataset]) -> None:
@@ -126,38 +147,43 @@ def test_an_estimator_laid_on_the_grid(estimates: pd.DataFrame, product_traits: 
 
 
 def test_no_photos_at_all_still_give_a_map(
-    estimates: pd.DataFrame, geospatial: pd.DataFrame, product_traits: list[Trait]
+    estimates: pd.DataFrame, cells: pd.DataFrame, product_traits: list[Trait]
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        product = _build(estimates.head(0), geospatial, product_traits)
-    assert int(product["value"].count()) == 16
+        product = _build(cells[cells["cell"] == 9], estimates.head(0), product_traits)
+    assert int(product["value"].count()) == 4
+    assert product["dissimilarity"].isnull().all() and product["effort_records"].isnull().all()
 
 
 def _build(
-    estimates: pd.DataFrame, geospatial: pd.DataFrame, traits: list[Trait], published: str = "mean"
+    cells: pd.DataFrame, estimates: pd.DataFrame, traits: list[Trait], effort: pd.DataFrame | None = None
 ) -> xr.Dataset:
     return build_product(
-        {"mean": estimates},
-        published,
-        geospatial,
+        cells,
+        estimates,
         traits,
         Grid(Fraction(15)),
+        published="mean",
         minimum_photos=1,
         region=Region("world", -180, -90, 180, 90),
         month=Month(2026, 2),
         provenance={},
+        effort=effort,
     )
 
 
-def test_bad_inputs_are_named(estimates: pd.DataFrame, geospatial: pd.DataFrame, product_traits: list[Trait]) -> None:
-    with pytest.raises(TableError, match="'mixed' is not among"):
-        _build(estimates, geospatial, product_traits, "mixed")
+def test_bad_inputs_are_named(estimates: pd.DataFrame, cells: pd.DataFrame, product_traits: list[Trait]) -> None:
     with pytest.raises(TableError, match="i2"):
-        _build(estimates.drop(columns="i2"), geospatial, product_traits)
-    with pytest.raises(TableError, match="variance_aleatoric"):
-        _build(estimates, geospatial.drop(columns="variance_aleatoric"), product_traits)
+        _build(cells, estimates.drop(columns="i2"), product_traits)
+    with pytest.raises(TableError, match="photo_share"):
+        _build(cells.drop(columns="photo_share"), estimates, product_traits)
     with pytest.raises(TableError, match="4 rows repeat"):
-        _build(estimates, pd.concat([geospatial, geospatial[geospatial["cell"] == 9]]), product_traits)
+        _build(pd.concat([cells, cells[cells["cell"] == 9]]), estimates, product_traits)
     with pytest.raises(GridError, match="another grid"):
-        _build(estimates.assign(cell=288), geospatial, product_traits)
+        _build(cells, estimates.assign(cell=288), product_traits)
+    with pytest.raises(TableError, match="n_observers"):
+        _build(cells, estimates, product_traits, pd.DataFrame({"cell": [0], "n_records": [1]}))
+    with pytest.raises(GridError, match="effort: cell ids run from 0 to 300"):
+        effort = pd.DataFrame({"cell": [0, 300], "n_records": [1, 1], "n_observers": [1, 1]})
+        _build(cells, estimates, product_traits, effort)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from maps.layers import SOURCE
 from maps.records_used import RecordCounter
 from plant_traits.grid import Grid
 
@@ -19,10 +18,11 @@ INAT, PLANTNET = "50c9509d-22c7-4a22-a47d-8c48425ef4a7", "7a3679ef-5582-4aaa-81f
 
 @pytest.fixture
 def product() -> xr.Dataset:
-    source = np.full((2, 18, 36), SOURCE["geospatial"], dtype=np.uint8)
-    source[0, 4, 18] = SOURCE["photos"]  # height, 40-50 N 0-10 E
-    source[1, 4, 19] = SOURCE["photos"]  # sla, 40-50 N 10-20 E
-    return xr.Dataset({"source": (("trait", "lat", "lon"), source)}, {"trait": ["height", "sla"]})
+    share = np.zeros((2, 18, 36))
+    share[:, :2] = np.nan
+    share[0, 4, 18] = 0.9  # height, 40-50 N 0-10 E
+    share[1, 4, 19] = 0.01  # sla, 40-50 N 10-20 E
+    return xr.Dataset({"photo_share": (("trait", "lat", "lon"), share)}, {"trait": ["height", "sla"]})
 
 
 def observations(*rows: tuple[str, str, float]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from data_catalog import Trait, load_catalog
 from maps import typography
+from maps.layers import APPLICABILITY
 from maps.markdown_summary import summary_markdown
 from maps.report import ReportInputs, StageRecord, write_report
 from maps.report_scores import difference_rows, score_tables
@@ -49,9 +50,14 @@ def product(traits: list[Trait]) -> xr.Dataset:
         "location": location,
         "standard_error": np.full(shape, 0.2, "float32"),
         "n_photos": np.where(source == 1, 25, 0).astype("float32"),
+        "photo_share": np.where(source == 1, 0.75, 0).astype("float32"),
+        "dissimilarity": np.full(shape, 0.3, "float32"),
     }
     data = {name: (("trait", "lat", "lon"), np.where(shown, layer, np.nan)) for name, layer in layers.items()}
     data["source"] = data["quality"] = (("trait", "lat", "lon"), source)
+    applicability = np.where(shown, 0, APPLICABILITY["none"]).astype("uint8")
+    applicability[:, 3:5, 14:18] = APPLICABILITY["outside"]
+    data["applicability"] = (("trait", "lat", "lon"), applicability)
     return xr.Dataset(data, coords={"trait": [t.id for t in traits], "lat": GRID.lat, "lon": GRID.lon})
 
 
@@ -193,7 +199,7 @@ def test_hostile_text_is_shown_as_text(page: str, inputs: ReportInputs) -> None:
     [
         "6,432 records", "6,120 records", "duplicate record", "202", "110", "312",  # harvest and what it lost
         "6,000", "13 shards", "117", "120",  # predict
-        "90 cells mapped", "8 of them from photos", "200 photos in the mapped cells",  # 6 x 15, 2 x 4, 8 x 25
+        "90 cells mapped", "8 of them mostly from photos", "200 photos in the mapped cells",  # 6 x 15, 2 x 4, 8 x 25
         "0.55–0.67", "−0.12", "1,357", "2,468",  # scores
         "−0.15 to −0.02", "+0.01", "not distinguishable",  # differences
         "48.1 %", "87.6 %", "812",  # coverage
@@ -209,7 +215,7 @@ def test_the_page_holds_every_count_score_and_source(page: str, expected: str) -
 
 def test_every_trait_has_its_maps_and_scatter(page: str, inputs: ReportInputs) -> None:
     assert len(inputs.traits) == 5
-    assert len(Collector(page).sources) == 5 * (3 + 1) + 1  # and the reliability plot
+    assert len(Collector(page).sources) == 5 * (4 + 1) + 1  # and the reliability plot
 
 
 def test_the_same_run_gives_the_same_page(inputs: ReportInputs, tmp_path: Path) -> None:
@@ -243,7 +249,7 @@ def test_a_trait_without_any_value_still_has_its_section(inputs: ReportInputs, t
         empty[name] = empty[name].where(empty["trait"] != "height")
     empty["source"] = empty["source"].where(empty["trait"] != "height", 0)
     text = Collector(page_of(replace(inputs, product=empty, traits=inputs.traits[:2]), tmp_path)).text
-    assert "cells mapped 0 from photos 0" in text
+    assert "cells mapped 0 mostly from photos 0" in text
 
 
 def test_an_absent_trait_or_variable_is_named(inputs: ReportInputs, tmp_path: Path) -> None:
@@ -299,3 +305,26 @@ def test_numbers_and_units_are_set_plainly() -> None:
     assert [typography.bytes_text(x) for x in (999, 1500, 2_000_000)] == ["999 B", "1.5 kB", "2.0 MB"]
     assert typography.interval_text(0.1, 0.2) == "0.10–0.20"
     assert typography.interval_text(-0.1, 0.2) == "−0.10 to 0.20"
+
+
+def test_intervals_against_plots_have_a_table(inputs: ReportInputs, tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "trait": "height",
+            "biome": [None, None, "arid"],
+            "kind": ["rich", "all", "rich"],
+            "n": [40, 64, 8],
+            "raw_50": [0.25, 0.5, 0.125],
+            "calibrated_50": [0.48, 0.52, 0.25],
+            "raw_95": [0.61, 0.75, 0.5],
+            "calibrated_95": [0.94, 0.96, 0.875],
+            "rmse": [0.1234, 0.25, 0.5],
+        }
+    )
+    page = page_of(replace(inputs, plot_coverage=table), tmp_path)
+    assert "Intervals against vegetation plots" in page
+    words = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "of 20 photos or more 48 % (25) 94 % (61) 0.12 40" in words
+    assert "all with plots 52 % (50) 96 % (75) 0.25 64" in words
+    assert "88 %" not in words  # biomes are in the file, not on the page
+    assert "Intervals against vegetation plots" not in page_of(inputs, tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from data_catalog import Catalog, CatalogError
 from plant_traits.errors import GridError, PlantTraitsError
-from plant_traits.month import Month
+from plant_traits.month import Month, parse_months
 from plant_traits.regions import Region
 from plant_traits.traits import from_working, in_valid_range, mean_from_working, to_working
 
@@ -41,6 +41,36 @@ def test_month() -> None:
     for text in ("2026-13", "2026-00", "26-01", "2026-1"):
         with pytest.raises(PlantTraitsError):
             Month.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["2026-10"], "2026-10"),
+        (["2026-11..2027-02"], "2026-11 2026-12 2027-01 2027-02"),
+        (["2026-10", "2025-12, 2026-09..2026-10"], "2025-12 2026-09 2026-10"),
+        (["2026-10 .. 2026-10"], "2026-10"),
+    ],
+)
+def test_months_in_lists_and_ranges(texts: list[str], expected: str) -> None:
+    assert " ".join(map(str, parse_months(texts))) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "found none"),
+        (["2026-10..2026-09"], "end before they begin"),
+        (["2026"], "expected YYYY-MM"),
+        (["2026-10.."], "expected YYYY-MM"),
+        (["2026-01..2026-02..2026-03"], "expected YYYY-MM"),
+        (["1900-01..9999-12"], "found more"),
+        ([f"{year}-01..{year}-12" for year in range(1990, 2026)], "found more"),
+    ],
+)
+def test_months_that_are_none(texts: list[str], message: str) -> None:
+    with pytest.raises(PlantTraitsError, match=message):
+        parse_months(texts)
 
 
 def test_working_space(catalog: Catalog) -> None:

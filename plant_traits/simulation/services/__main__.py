@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--rates", type=json.loads, default=dict(ENFORCED_RATES), help="JSON: requests/min by host")
     parser.add_argument("--recorded", type=Path, help="folder of recorded exchanges that answer first")
+    parser.add_argument("--month", help="YYYY-MM whose end it is in the world; its first month by default")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--until-input-ends", action="store_true", help="end when standard input closes")
     chosen = parser.parse_args(arguments)
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=chosen.seed,
         rates=chosen.rates,
         recorded=chosen.recorded,
+        month=chosen.month,
     )
     listener = socket.create_server(("127.0.0.1", chosen.port), backlog=256)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else every answer waits for an acknowledgement

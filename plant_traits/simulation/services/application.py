@@ -6,8 +6,9 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from functools import cache
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from data_catalog import WorldSettings
+from plant_traits.month import Month
 from plant_traits.simulation.landmarks import institutions
 from plant_traits.simulation.services.account import Account
 from plant_traits.simulation.services.bucket import Bucket
@@ -46,7 +49,7 @@ SNAPSHOT_HOST = f"{SNAPSHOT_BUCKET}.s3.eu-central-1.amazonaws.com"
 #: Requests per minute that services enforce unless other rates are declared.
 ENFORCED_RATES: Mapping[str, float] = {"api.inaturalist.org": 100}
 _MAKING = threading.Lock()
-_PUBLISHED = datetime(2026, 11, 2, tzinfo=UTC).timestamp()  # when the world's last month is over
+_PUBLISHED_AFTER = timedelta(days=1)  # the end of a month
 HOSTS = (
     "api.gbif.org",
     "occurrence-download.gbif.org",
@@ -63,7 +66,14 @@ HOSTS = (
 
 
 def application(
-    world: Path, state: Path, *, share: float, seed: int, rates: Mapping[str, float], recorded: Path | None = None
+    world: Path,
+    state: Path,
+    *,
+    share: float,
+    seed: int,
+    rates: Mapping[str, float],
+    recorded: Path | None = None,
+    month: str | None = None,
 ) -> Front:
     """Make the application that answers for all hosts.
 
@@ -74,39 +84,47 @@ def application(
         seed: of what fails.
         rates: requests per minute by host that are enforced.
         recorded: folder of recorded exchanges that answer first.
+        month: ``YYYY-MM`` whose end it is in the world; its first month where none is given.
 
     Raises:
         InputError: the world or the recorded exchanges cannot be read.
     """
-    records = WorldRecords.of_world(world)
+    first = WorldRecords.of_world(world)
     settings, species = read_world_file(world)
+    today = settings.first_month if month is None else max(month, settings.first_month)
+    records = WorldRecords.of_world(world, today)
+    months = [Month.parse(path.name) for path in sorted((world / "gbif").glob("[0-9]*-[0-9]*/")) if path.name <= today]
     made = state / "made"
     kept = State(state / "state.sqlite")
+    photo_zips = [world / "photos" / name for name in ("photos.zip", *(f"{x}.zip" for x in months))]
 
     @cache
     def inaturalist() -> Path:
         def write(folder: Path) -> None:
-            photos_zip = world / "photos" / "photos.zip"
-            write_inaturalist(records.occurrences, records.media, photos_zip, settings.seed, folder)
+            now = (records.occurrences, records.media) if months else None
+            write_inaturalist(first.occurrences, first.media, photo_zips, settings.seed, folder, now=now)
 
-        return _made_once(made / "inaturalist", write)
+        return _made_once(made / "inaturalist" / today, write)
 
     @cache
     def photos() -> PhotoObjects:
         folder = inaturalist()
-        stored = StoredZip(world / "photos" / "photos.zip", folder / "new_photos.zip")
+        stored = StoredZip(*photo_zips, folder / "new_photos.zip")
         return PhotoObjects(stored, FolderObjects(folder / "bucket"))
 
     @cache
     def snapshots() -> FolderObjects:
         def write(folder: Path) -> None:
-            write_snapshots(records.occurrences, settings.seed, folder)
+            known = {str(x.next.first_day): WorldRecords.of_world(world, str(x)).occurrences for x in months}
+            write_snapshots(first.occurrences, settings.seed, folder, known)
 
-        return FolderObjects(_made_once(made / "snapshots", write))
+        return FolderObjects(_made_once(made / "snapshots" / today, write))
 
     bucket = Bucket("inaturalist-open-data", photos, absent=_photo_absent, quick=True)
     routes: dict[str, list[BaseRoute]] = {
-        "api.gbif.org": [*_gbif(records, species, settings.seed, kept, state / "archives", seed=seed, share=share)],
+        "api.gbif.org": [
+            *_gbif(records, species, settings, kept, state / "archives", seed=seed, share=share, today=today)
+        ],
         SNAPSHOT_HOST: [*Bucket(SNAPSHOT_BUCKET, snapshots).routes()],
         "api.inaturalist.org": [*InaturalistApi(inaturalist).routes()],
         PHOTO_HOST: [*bucket.routes()],
@@ -128,16 +146,27 @@ def application(
     return Front(hosts, Faults(share, seed, past), Rates(rates), LogWriter(state / LOG_NAME), taped)
 
 
-def _world_time() -> float:
-    """Return the time, but never one at which the world's last month was not over yet."""
-    return max(time.time(), _PUBLISHED)
+def _world_time(month: str) -> float:
+    """Return the time, but never one at which the month was not over yet."""
+    over = datetime.combine(Month.parse(month).next.first_day, clock_time(), UTC) + _PUBLISHED_AFTER
+    return max(time.time(), over.timestamp())
 
 
 def _gbif(
-    records: WorldRecords, species: pd.DataFrame, world_seed: int, kept: State, folder: Path, *, seed: int, share: float
+    records: WorldRecords,
+    species: pd.DataFrame,
+    settings: WorldSettings,
+    kept: State,
+    folder: Path,
+    *,
+    seed: int,
+    share: float,
+    today: str,
 ) -> list[BaseRoute]:
-    downloads = Downloads(records, folder, kept, ACCOUNT, seed=seed, erase_first=share > 0, now=_world_time)
-    registry = Registry(institutions(world_seed), kept, ACCOUNT)
+    month = "" if today == settings.first_month else today
+    now = partial(_world_time, today)
+    downloads = Downloads(records, folder, kept, ACCOUNT, seed=seed, erase_first=share > 0, now=now, month=month)
+    registry = Registry(institutions(settings.seed), kept, ACCOUNT)
     return [
         *downloads.api_routes(),
         *downloads.file_routes(),

@@ -46,6 +46,7 @@ class Downloads:
         seed: int,
         erase_first: bool,
         now: Callable[[], float] = time.time,
+        month: str = "",
     ) -> None:
         """Open the service.
 
@@ -57,7 +58,9 @@ class Downloads:
             seed: decides how often a download is looked at before it is ready.
             erase_first: let every request's first file be erased when it is fetched, once.
             now: the clock.
+            month: of the records where it is not the first; the same request in another month is another download.
         """
+        self._month = month
         self._records = records
         self._folder = folder
         self._state = state
@@ -96,9 +99,9 @@ class Downloads:
             return PlainTextResponse(str(error), 400)
         except PermissionError as error:
             return PlainTextResponse(str(error), 403)
-        same = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        same = hashlib.sha256((json.dumps(asked, sort_keys=True) + self._month).encode()).hexdigest()
         former = [d for d in self._state.all(_DOWNLOADS) if d["same"] == same]
-        lately = [d for d in self._state.all(_DOWNLOADS) if self._now() - d["created"] < _IN_THE_MAKING_S]
+        lately = [d for d in self._state.all(_DOWNLOADS) if abs(self._now() - d["created"]) < _IN_THE_MAKING_S]
         unfinished = [d for d in lately if d["user"] == user and d["status"] in _UNFINISHED]
         for download in reversed(former):
             fresh = self._now() - download["created"] < _SAME_REQUEST_S

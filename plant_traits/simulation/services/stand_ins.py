@@ -42,6 +42,7 @@ def serve(
     seed: int = 0,
     rates: Mapping[str, float] | None = None,
     recorded: Path | None = None,
+    month: str | None = None,
 ) -> Iterator[StandIns]:
     """Answer for the public services from a virtual world, on a free port of the loopback interface.
 
@@ -55,6 +56,8 @@ def serve(
         seed: of the faults.
         rates: requests per minute by host that are enforced, instead of the services' own.
         recorded: folder of recorded exchanges (VCR cassettes, ``.yml`` or ``.yaml``); they answer first.
+        month: ``YYYY-MM`` whose end it is in the world: records that are published later are not known yet, retracted
+            ones no longer; the world's first month where none is given.
 
     Yields:
         Where they answer.
@@ -68,6 +71,8 @@ def serve(
         command += ["--rates", json.dumps(dict(rates))]
     if recorded is not None:
         command += ["--recorded", str(recorded)]
+    if month is not None:
+        command += ["--month", month]
     state.mkdir(parents=True, exist_ok=True)
     with (state / "errors.log").open("ab") as errors:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603

@@ -28,17 +28,22 @@ class WorldRecords:
     archive: Path
 
     @classmethod
-    def of_world(cls, world: Path) -> WorldRecords:
-        """Find the archive of a world's folder.
+    def of_world(cls, world: Path, month: str | None = None) -> WorldRecords:
+        """Find the archive of a world's folder that is published by the end of a month.
+
+        Args:
+            world: the folder.
+            month: ``YYYY-MM``; the world's first month where none is given and before it, the last one after it.
 
         Raises:
             InputError: there is not exactly one.
         """
-        found = sorted((world / "gbif").glob("*.zip"))
+        folder = world / "gbif"
+        later = [path for path in sorted(folder.glob("[0-9]*-[0-9]*/")) if month is not None and path.name <= month]
+        folder = later[-1] if later else folder
+        found = sorted(folder.glob("*.zip"))
         if len(found) != 1:
-            raise InputError(
-                f"{world / 'gbif'}: expected one Darwin Core archive, found {len(found)}; build the world anew"
-            )
+            raise InputError(f"{folder}: expected one Darwin Core archive, found {len(found)}; build the world anew")
         return cls(found[0])
 
     @cached_property

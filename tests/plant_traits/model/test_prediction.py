@@ -9,7 +9,7 @@ import torch
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.calibration import Calibration, uncalibrated
 from plant_traits.model.network import NetworkConfig, TraitNetwork
-from plant_traits.model.prediction import predict
+from plant_traits.model.prediction import Prediction, predict
 from plant_traits.model.standardisation import Standardisation
 from plant_traits.model.trained_model import TrainedModel
 
@@ -125,3 +125,55 @@ def test_the_batch_does_not_matter(batch_size: int) -> None:
     for name in ("mean", "variance_aleatoric", "variance_epistemic"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-5, atol=1e-5)
     assert parts.modalities.tolist() == whole.modalities.tolist()
+
+
+@pytest.fixture(scope="module")
+def wide() -> TrainedModel:
+    """Return an ensemble as wide as those of the profiles: in smaller ones every batch gives the same bits."""
+    config = NetworkConfig(image_dimension=384, covariates=28, traits=2, hidden=128, blocks=1, dropout=0.1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        networks = tuple(TraitNetwork(config).eval().requires_grad_(False) for _ in range(2))
+        for network in networks:
+            torch.nn.init.normal_(network.log_scale.weight, std=0.05)
+    return replace(
+        model(photo_weight=0.5),
+        covariate_names=tuple(str(k) for k in range(28)),
+        config=config,
+        networks=networks,
+        image_standardisation=Standardisation(*(np.full(384, x) for x in (0.0, 1.0, -9.0, 9.0))),
+        covariate_standardisation=Standardisation(*(np.full(28, x) for x in (0.0, 1.0, -9.0, 9.0))),
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(4)
+    image = random.normal(size=(150, 384)).astype(np.float32)
+    place = random.normal(size=(150, 28))
+    image[random.random(150) < 0.2] = np.nan
+    place[random.random(150) < 0.1] = np.nan
+    return image, place
+
+
+def bits(found: Prediction) -> np.ndarray:
+    return np.stack([found.mean, found.variance_aleatoric, found.variance_epistemic]).view(np.int32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_prediction_does_not_depend_on_its_company(
+    wide: TrainedModel, inputs: tuple[np.ndarray, np.ndarray], seed: int
+) -> None:
+    image, place = inputs
+    whole = bits(predict(wide, image, place))
+    random = np.random.default_rng(seed)
+    for rows in (random.permutation(150)[: random.integers(1, 100)], np.arange(150)[::-1], random.integers(0, 150, 5)):
+        some = predict(wide, image[rows], place[rows], batch_size=int(random.integers(1, 200)))
+        np.testing.assert_array_equal(bits(some), whole[:, rows])
+
+
+def test_a_prediction_alone_is_the_one_in_company(wide: TrainedModel, inputs: tuple[np.ndarray, np.ndarray]) -> None:
+    image, place = inputs
+    whole = bits(predict(wide, image, place))
+    for row in range(0, 150, 15):
+        np.testing.assert_array_equal(bits(predict(wide, image[[row]], place[[row]]))[:, 0], whole[:, row])

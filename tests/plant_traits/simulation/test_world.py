@@ -54,7 +54,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(world: Path) -> pd.DataFrame:
-    return pd.read_parquet(world / "truth" / "records.parquet")
+    every = pd.read_parquet(world / "truth" / "records.parquet")
+    return every[every["first_month"] == "2026-10"]
 
 
 def member(world: Path, name: str) -> bytes:

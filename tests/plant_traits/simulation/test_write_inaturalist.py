@@ -31,7 +31,7 @@ def write(world: Path, folder: Path) -> dict[str, int]:
     records = WorldRecords.of_world(world)
     settings, _ = read_world_file(world)
     photos = world / "photos" / "photos.zip"
-    return write_inaturalist(records.occurrences, records.media, photos, settings.seed, folder)
+    return write_inaturalist(records.occurrences, records.media, [photos], settings.seed, folder)
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:

@@ -1,0 +1,71 @@
+"""The maps of one month, from its sources to a release, one stage a line: shared by refresh and backfill."""
+
+from __future__ import annotations
+
+from flows.preparation import gather_model_inputs, gather_records, obtain_model
+from tasks.cells import assess, estimate, fill_cells, merge, reduce_moments, weigh
+from tasks.context import RunContext
+from tasks.kept_model import tell_of
+from tasks.maps import cite, compare, lay_out_maps, release, show_photos
+from tasks.model import bring_to_grid, predict_land_cells, predict_records
+from tasks.observations import LIVE_SHARDS, SHARD_PLAN, SHARDS
+
+
+def refresh_maps(run: RunContext, model: str = "kept") -> str:
+    """Bring the maps of a run's month up to date and return the address of the release.
+
+    Args:
+        run: the run.
+        model: ``kept``, ``new``, or the folder or address of a model, see ``flows.refresh.refresh``.
+    """
+    records = gather_records(run)
+    world, inputs = records.world, records.inputs
+    covariates = bring_to_grid(run, world, inputs)
+    read = gather_model_inputs(run, records)
+    shards, live = read.shards.shards, read.shards.live
+    kept = obtain_model(run, records, read, model)
+    predictions = predict_records(run, shards, read.features, read.points, kept.model)
+    land = predict_land_cells(run, world, covariates, kept.model)
+    shard_moments = reduce_moments(run, live, predictions)
+    moments = merge(run, shard_moments)
+    estimates = estimate(run, world, moments, covariates)
+    cells = fill_cells(run, world, inputs, estimates, land, covariates)
+    applicability = assess(run, world, covariates, kept.model)
+    weighted = weigh(run, live, predictions, records.observations)
+    maps = lay_out_maps(run, inputs, cells, estimates, applicability, weighted, kept.model)
+    comparison = compare(run, world, inputs, maps, estimates, weighted, land, records.observations, records.taxa)
+    used = cite(run, world, maps, live, predictions)
+    sheet = show_photos(run, shards, live, predictions, read.points, read.features, kept.model)
+    return release(
+        run,
+        {
+            "inputs": inputs,
+            "trait records": records.trait_records,
+            "names": records.names,
+            "species traits": records.taxa,
+            "observations": records.observations,
+            "photos": records.photos,
+            "covariates": covariates,
+            SHARD_PLAN: read.shards.plan,
+            SHARDS: shards,
+            LIVE_SHARDS: live,
+            "point covariates": read.points,
+            "photo features": read.features,
+            **kept.made_of,
+            "model": kept.model,
+            "choice of the model": tell_of(run, kept),
+            "predictions": predictions,
+            "land cells": land,
+            "moments of shards": shard_moments,
+            "moments": moments,
+            "estimates": estimates,
+            "cells": cells,
+            "applicability": applicability,
+            "cells weighed by effort": weighted,
+            "maps": maps,
+            "comparison": comparison,
+            "records used": used,
+            "page of photos": sheet,
+            "model page": kept.page,
+        },
+    )

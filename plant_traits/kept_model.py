@@ -1,0 +1,95 @@
+"""The model that the runs of a lineage keep: trained once, then used month after month until another is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plant_traits.errors import WorkspaceError
+from plant_traits.steps import Artifact, StepStore
+from plant_traits.workspace import Workspace
+
+KEPT = "models"
+
+
+@dataclass(frozen=True)
+class KeptModel:
+    """A model, what it was made of, and what a run must have in common with it.
+
+    Attributes:
+        model: output of the training, or a model's folder that was given.
+        page: the model as people see it.
+        made_of: outputs of the stages that it was trained on, by name; none for a model that was given.
+        run: name of the run that trained it, or the name it was given under.
+        month: month of that run's records, None for a model that was given.
+        fits: what was asked of it: settings, traits, encoders, covariates, as JSON by name.
+    """
+
+    model: Artifact
+    page: Artifact
+    made_of: Mapping[str, Artifact]
+    run: str
+    month: str | None
+    fits: Mapping[str, Any]
+
+    @property
+    def told(self) -> str:
+        """Which model it is, when it was trained and on what, in a sentence."""
+        name = f"The maps are made with the model {self.model.summary['model_id']}"
+        rows = self.model.summary.get("in", {}).get("training rows")
+        on = "" if rows is None else f" on {rows:,} rows"
+        if self.month is None:
+            return f"{name}, given under the name {self.run} and trained elsewhere{on}."
+        return f"{name}, trained in the run {self.run}{on} of the records up to {self.month} and kept since."
+
+
+def keep_model(workspace: Workspace, lineage: str, kept: KeptModel) -> None:
+    """Write ``models/<lineage>.json``, the pointer that later runs of the lineage follow, in one step."""
+    content = {
+        "run": kept.run,
+        "month": kept.month,
+        "model_id": kept.model.summary["model_id"],
+        "model": _entry(kept.model),
+        "page": _entry(kept.page),
+        "made_of": {name: _entry(artifact) for name, artifact in kept.made_of.items()},
+        "fits": kept.fits,
+    }
+    workspace.write_bytes(json.dumps(content, indent=1).encode(), KEPT, f"{lineage}.json")
+
+
+def find_kept(workspace: Workspace, lineage: str) -> KeptModel | None:
+    """Return the model that the lineage keeps; None where there is none, or where its files are gone.
+
+    Raises:
+        WorkspaceError: the pointer cannot be read.
+    """
+    content = workspace.read_bytes(KEPT, f"{lineage}.json")
+    if content is None:
+        return None
+    store = StepStore(workspace)
+    try:
+        told = json.loads(content)
+        model, page = (store.find(told[name]["step"], told[name]["key"]) for name in ("model", "page"))
+        made_of = {name: store.find(entry["step"], entry["key"]) for name, entry in told["made_of"].items()}
+        run, month, fits = told["run"], told["month"], dict(told["fits"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkspaceError(
+            f"{workspace.address(KEPT, f'{lineage}.json')} should tell which model is kept, and cannot be read "
+            f"({error!r}): remove it, and the next refresh trains, or ask for a model"
+        ) from error
+    if model is None or page is None:
+        return None
+    there = {name: artifact for name, artifact in made_of.items() if artifact is not None}
+    return KeptModel(model, page, there, run, month, fits)
+
+
+def differences(kept: KeptModel, wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of what a run asks otherwise of its model than was asked of the kept one."""
+    asked, had = (json.loads(json.dumps(dict(told))) for told in (wanted, kept.fits))
+    return tuple(sorted(name for name in {*asked, *had} if asked.get(name) != had.get(name)))
+
+
+def _entry(artifact: Artifact) -> dict[str, str]:
+    return {"step": artifact.step, "key": artifact.key, "digest": artifact.digest}

@@ -1,0 +1,80 @@
+"""Stage: a model that was trained elsewhere, taken over into the workspace."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+
+from plant_traits.errors import MissingInputError, ModelError
+from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
+from plant_traits.steps import Summary
+
+FILES = (WEIGHTS, CARD)
+BESIDE = ("curves.csv", "history.csv", "dropped.csv", "dropped.parquet")  # taken where they are there
+LARGEST_BYTES = 4 * 1024**3
+
+
+def fetch_model(address: str, destination: Path) -> str:
+    """Copy a model's files from a folder or fsspec address into a local folder and return a hash of them.
+
+    Args:
+        address: a folder with a model's weights and card, such as the ``model`` of a release.
+        destination: an empty local folder.
+
+    Raises:
+        MissingInputError: there is no model.
+        ModelError: a file is too large to be one.
+    """
+    filesystem, root = fsspec.url_to_fs(address)
+    digest = hashlib.sha256()
+    for name in (*FILES, *BESIDE):
+        path = f"{root.rstrip('/')}/{name}"
+        if not filesystem.exists(path):
+            if name in FILES:
+                raise MissingInputError(
+                    f"{address} holds no {name}: expected the folder of a model, such as `model` of a release; give "
+                    "its address, or one of the words kept and new"
+                )
+            continue
+        size = filesystem.size(path)
+        if size > LARGEST_BYTES:
+            raise ModelError(f"{address}: {name} has {size} bytes, expected at most {LARGEST_BYTES}; give a model")
+        filesystem.get_file(path, str(destination / name))
+        with (destination / name).open("rb") as stream:
+            digest.update(name.encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def take_model(destination: Path, *, given: Path, traits: Sequence[str], encoder_identity: str) -> Summary:
+    """Keep a given model as ``train_model`` keeps one.
+
+    Args:
+        destination: an empty folder.
+        given: what ``fetch_model`` fetched.
+        traits: ids of the traits that the run maps, in order.
+        encoder_identity: the photo encoder of the run.
+
+    Returns:
+        What ``train_model`` returns, as far as the model's card tells it.
+
+    Raises:
+        ModelError: it cannot be loaded, or is of other traits or of another encoder.
+    """
+    model = load_model(given, tuple(traits))
+    if model.encoder_identity != encoder_identity:
+        raise ModelError(
+            f"the given model reads photos with the encoder {model.encoder_identity}, the run with {encoder_identity}: "
+            "set the profile's encoder to the model's, or train a new one"
+        )
+    for file in sorted(given.iterdir()):
+        (destination / file.name).write_bytes(file.read_bytes())
+    counts = model.metrics.get("counts", {})
+    return {
+        "in": {"training rows": counts["records"]} if "records" in counts else {},
+        "out": {"rows fitted": counts["records_fitted"]} if "records_fitted" in counts else {},
+        "metrics": model.metrics,
+        "model_id": model.model_id,
+    }

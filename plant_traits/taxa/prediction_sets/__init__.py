@@ -1,0 +1,1 @@
+"""Sets of plausible names for a photo with a stated coverage, in floras where most species are rare."""

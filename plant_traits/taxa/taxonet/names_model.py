@@ -1,0 +1,167 @@
+"""A model of names: features of a photo to cosines with species, their posteriors, and how familiar the photo looks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from plant_traits.errors import ModelError
+
+FORMAT = "plant-traits-names-1"
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Shape of a trainable head.
+
+    Attributes:
+        features: length of a photo's features.
+        hidden: width of the hidden layer; 0 for a single linear map.
+        embedding: length of an embedding.
+        classes: species.
+        dropout: share of inputs and of hidden units that are dropped in training.
+    """
+
+    features: int
+    hidden: int
+    embedding: int
+    classes: int
+    dropout: float = 0.0
+
+
+class NameHead(nn.Module):
+    """Standardise features, project them, and compare them with a vector per species."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, shape: HeadShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("mean", torch.zeros(shape.features))
+        self.register_buffer("deviation", torch.ones(shape.features))
+        layers: list[nn.Module] = [nn.Dropout(shape.dropout)]
+        if shape.hidden:
+            layers += [nn.Linear(shape.features, shape.hidden), nn.GELU(), nn.Dropout(shape.dropout)]
+        self.projection = nn.Sequential(*layers, nn.Linear(shape.hidden or shape.features, shape.embedding))
+        self.vectors = nn.Parameter(functional.normalize(torch.randn(shape.classes, shape.embedding), dim=1))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Return embeddings before they are normalised, (n, e)."""
+        embedded: Tensor = self.projection((features - self.mean) / self.deviation)
+        return embedded
+
+    def compare(self, embeddings: Tensor) -> Tensor:
+        """Return the cosines between embeddings and species, (n, k)."""
+        return functional.normalize(embeddings, dim=1) @ functional.normalize(self.vectors, dim=1).T
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the cosines between photos and species, (n, k)."""
+        return self.compare(self.embed(features))
+
+
+@dataclass(frozen=True)
+class NamesModel:
+    """A trained head and what is needed to use it.
+
+    Attributes:
+        species: the k classes, in the order of every array.
+        counts: (k,) training photos of each.
+        head: the network, in evaluation mode on the CPU.
+        shift: (k,) what the loss took from the cosines of each class; posteriors under the training frequencies do so.
+        scale: s, of the cosines in posteriors.
+        threshold: familiarity below which a photo is of no known species.
+        encoder_identity: of the encoder whose features it reads.
+    """
+
+    species: tuple[str, ...]
+    counts: npt.NDArray[np.int64]
+    head: NameHead
+    shift: npt.NDArray[np.float64]
+    scale: float
+    threshold: float
+    encoder_identity: str
+
+    def embeddings(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Return the embeddings of photos, (n, e), from their features, (n, d)."""
+        return self._apply(features, self.head.embed, self.head.shape.embedding)
+
+    def cosines(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Return the cosine of each photo with each species, (n, k): the largest names it, and is its familiarity."""
+        return self._apply(features, self.head, len(self.species))
+
+    def posteriors(self, cosines: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Return the probability of each species under the training frequencies, (n, k), rows sum to 1."""
+        logits = self.scale * (np.asarray(cosines, dtype=np.float64) - self.shift)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    def _apply(
+        self, features: npt.NDArray[np.floating], part: nn.Module | object, width: int
+    ) -> npt.NDArray[np.float32]:
+        expected = self.head.shape.features
+        if features.ndim != 2 or features.shape[1] != expected or not np.isfinite(features).all():
+            raise ModelError(
+                f"names model: expected finite features of length {expected}, found an array of shape {features.shape} "
+                f"with {int((~np.isfinite(features)).sum())} numbers that are not finite; encode the photos with the "
+                "encoder the model was trained on and leave out those without features"
+            )
+        out = np.empty((len(features), width), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(features), _BATCH):
+                some = torch.from_numpy(np.ascontiguousarray(features[start : start + _BATCH], dtype=np.float32))
+                out[start : start + _BATCH] = part(some).numpy()  # type: ignore[operator]
+        return out
+
+
+def save_names_model(model: NamesModel, path: Path) -> None:
+    """Write a model as one safetensors file; what is no tensor stands in its header as JSON."""
+    shape = model.head.shape
+    described = {
+        "format": FORMAT,
+        "species": list(model.species),
+        "scale": model.scale,
+        "threshold": model.threshold,
+        "encoder_identity": model.encoder_identity,
+        "shape": {name: getattr(shape, name) for name in ("features", "hidden", "embedding", "classes", "dropout")},
+    }
+    tensors = {f"head.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
+    tensors |= {"counts": torch.from_numpy(model.counts), "shift": torch.from_numpy(model.shift)}
+    save_file(tensors, path, metadata={"names": json.dumps(described, ensure_ascii=False)})
+
+
+def load_names_model(path: Path) -> NamesModel:
+    """Read a model of ``save_names_model``.
+
+    Raises:
+        ModelError: the file is not there, or is no such model.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            described = json.loads((opened.metadata() or {})["names"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        if described["format"] != FORMAT:
+            raise ValueError(f"format {described['format']!r}")
+        head = NameHead(HeadShape(**described["shape"]))
+        head.load_state_dict({name[5:]: tensor for name, tensor in tensors.items() if name.startswith("head.")})
+        species = tuple(described["species"])
+        counts, shift = tensors["counts"].numpy(), tensors["shift"].numpy()
+        if not len(species) == len(counts) == len(shift) == head.shape.classes:
+            raise ValueError(f"{len(species)} species for {head.shape.classes} classes")
+        scale, threshold = float(described["scale"]), float(described["threshold"])
+        identity = str(described["encoder_identity"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"names model {path}: expected a file of save_names_model in the format {FORMAT}: {error}; train it again"
+        ) from error
+    return NamesModel(species, counts, head.eval(), shift, scale, threshold, identity)

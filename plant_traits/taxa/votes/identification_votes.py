@@ -1,0 +1,72 @@
+"""Votes from iNaturalist's identifications."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from plant_traits.errors import TableError
+from plant_traits.taxa.votes.vote_table import VoteTable
+
+_COLUMNS = (
+    "occurrence_id",
+    "identification_id",
+    "user_id",
+    "taxon_name",
+    "rank",
+    "current",
+    "own_observation",
+    "disagreement",
+)
+_SPECIES_OR_FINER = ("species", "subspecies", "variety", "form", "infrahybrid")
+
+
+def identification_votes(
+    identifications: pd.DataFrame, ranks: Literal["species", "all"] = "species"
+) -> tuple[VoteTable, dict[str, int]]:
+    """Turn the table of identifications that the iNaturalist source writes into votes.
+
+    One that was withdrawn, or that its user replaced, is not current and does not count; of several current ones of a
+    user on an observation the latest does. The observation's author is who identified an observation of his own.
+
+    Args:
+        identifications: columns ``IDENTIFICATION`` of ``plant_traits.sources.inaturalist.observations``.
+        ranks: ``species`` for rules that choose among species: finer names count for their species and coarser ones are
+            left out; ``all`` for the community's rule, names as they stand.
+
+    Returns:
+        The votes, and the number of identifications left out, by reason; those without user or name are counted in the
+        vote table's losses.
+
+    Raises:
+        TableError: a column is missing.
+    """
+    missing = [name for name in _COLUMNS if name not in identifications.columns]
+    if missing:
+        raise TableError(f"identifications: columns {missing} are missing; found {list(identifications.columns)}")
+    current = identifications["current"].astype("boolean").fillna(value=False).astype(bool)
+    rows = identifications[current]
+    left_out = {"withdrawn": int((~current).sum())}
+    taxon = rows["taxon_name"].astype("str")
+    if ranks == "species":
+        of_species = rows["rank"].isin(_SPECIES_OR_FINER)
+        left_out["above_species"] = int((~of_species).sum())
+        rows = rows[of_species]
+        taxon = _binomial(taxon[of_species])
+    frame = pd.DataFrame(
+        {
+            "observation_id": rows["occurrence_id"],
+            "user": rows["user_id"],
+            "taxon": taxon,
+            "author": rows["own_observation"].astype("boolean").fillna(value=False).astype(bool),
+            "sequence": rows["identification_id"],
+            "disagreement": rows["disagreement"],
+        }
+    )
+    return VoteTable.of(frame), left_out
+
+
+def _binomial(names: pd.Series) -> pd.Series:
+    """Cut infraspecific names to their species; a hybrid's sign belongs to its epithet."""
+    return names.str.extract(r"^(\S+(?: [×x])? \S+)", expand=False).fillna(names)

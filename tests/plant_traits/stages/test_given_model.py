@@ -1,0 +1,94 @@
+"""A model taken over from a folder, checked before it is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_catalog import Catalog, ModelSettings
+from plant_traits.errors import MissingInputError, ModelError
+from plant_traits.model.calibration import uncalibrated
+from plant_traits.model.checkpoint import load_model, save_model
+from plant_traits.model.network import NetworkConfig, TraitNetwork
+from plant_traits.model.standardisation import Standardisation
+from plant_traits.model.trained_model import TrainedModel
+from plant_traits.stages.given_model import fetch_model, take_model
+
+
+@pytest.fixture
+def model(tmp_path: Path, catalog: Catalog) -> Path:
+    config = NetworkConfig(image_dimension=4, covariates=2, traits=1, hidden=4, blocks=1, dropout=0.0)
+    torch.manual_seed(3)
+    plain = Standardisation(np.zeros(4), np.ones(4), np.full(4, -9.0), np.full(4, 9.0))
+    trained = TrainedModel(
+        traits=(catalog.trait("height"),),
+        covariate_names=("a", "b"),
+        encoder_identity="encoder 1",
+        config=config,
+        networks=(TraitNetwork(config).eval().requires_grad_(False),),
+        image_standardisation=plain,
+        covariate_standardisation=Standardisation(*(x[:2] for x in (plain.centre, plain.scale, plain.low, plain.high))),
+        target_centre=np.zeros(1),
+        target_scale=np.ones(1),
+        calibration=uncalibrated(["height"], 3),
+        metrics={"counts": {"records": 70, "records_fitted": 50}},
+        settings=ModelSettings(ensemble=1),
+    )
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_model(trained, folder)
+    (folder / "curves.csv").write_text("epoch\n")
+    (folder / "model.html").write_text("not of the model")
+    return folder
+
+
+def taken(model: Path, tmp_path: Path, address: str | None = None, **words: object) -> tuple[Path, dict[str, object]]:
+    given, kept = tmp_path / "given", tmp_path / "kept"
+    given.mkdir()
+    kept.mkdir()
+    fetch_model(address or str(model), given)
+    told = {"traits": ["height"], "encoder_identity": "encoder 1"} | words
+    return kept, take_model(kept, given=given, **told)
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_given_model_is_the_one_that_was_saved(model: Path, tmp_path: Path, scheme: str) -> None:
+    kept, summary = taken(model, tmp_path, f"{scheme}{model}/")
+    assert {x.name for x in kept.iterdir()} == {"weights.safetensors", "card.yaml", "curves.csv"}
+    assert load_model(kept).model_id == load_model(model).model_id == summary["model_id"]
+    assert (summary["in"], summary["out"]) == ({"training rows": 70}, {"rows fitted": 50})
+    assert summary["metrics"]["counts"]["records"] == 70
+
+
+def test_the_hash_is_that_of_the_content(model: Path, tmp_path: Path) -> None:
+    hashes = []
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        if number == 2:
+            (model / "curves.csv").write_text("epoch\n1\n")
+        hashes.append(fetch_model(str(model), tmp_path / str(number)))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"holds no weights\.safetensors"):
+        fetch_model(str(tmp_path / "kpet"), tmp_path)
+
+
+def test_a_model_of_something_else_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="sla"):
+        taken(model, tmp_path, traits=["sla"])
+    (tmp_path / "again").mkdir()
+    with pytest.raises(ModelError, match="encoder 2"):
+        taken(model, tmp_path / "again", encoder_identity="encoder 2")
+
+
+def test_a_damaged_model_is_refused(model: Path, tmp_path: Path) -> None:
+    content = bytearray((model / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (model / "weights.safetensors").write_bytes(bytes(content))
+    with pytest.raises(ModelError):
+        taken(model, tmp_path)

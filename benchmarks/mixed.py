@@ -5,7 +5,8 @@ species and observers are drawn with Zipf's frequencies from pools that grow wit
 pooled fit of every cell, from moments to community means, in a process that does nothing else; its peak memory is that
 of the whole process, moments included. Then the stage that does it from file to file, in another process. Then MixedLM,
 which knows no variances of single photos, on a sample of cells one by one, with its total for all cells extrapolated
-from the sample's time per cell; and the same cells, each with variances of its own, by this project's REML.
+from the sample's time per cell; and the same cells, each with variances of its own, by this project's REML. Ratios are
+those of processor time.
 
     python benchmarks/mixed.py 20000 3000000 200
 """
@@ -70,7 +71,7 @@ def _effect(rng: np.random.Generator, cell: np.ndarray, group: np.ndarray, sd: f
 
 
 def pooled(path: Path, result: multiprocessing.Queue) -> None:
-    """Fit all cells; put the seconds and the text of what was found into the queue."""
+    """Fit all cells; put the seconds of CPU and the text of what was found into the queue."""
     moments = read_table(path, MOMENTS)
     before = _peak()
     started, busy = time.perf_counter(), time.process_time()
@@ -86,7 +87,7 @@ def pooled(path: Path, result: multiprocessing.Queue) -> None:
         f"peak {_peak():.2f} GiB ({before:.2f} reached on reading the moments); species sd {found['species']:.4f} "
         f"(true {SPECIES_SD}), observer sd {found['observer']:.4f} (true {OBSERVER_SD})"
     )
-    result.put((seconds, text))
+    result.put((busy, text))
 
 
 def by_block(path: Path, result: multiprocessing.Queue) -> None:
@@ -119,7 +120,7 @@ def one_by_one(path: Path, sample: int, seconds: float) -> None:
     taken, failed = [], 0
     for cell in chosen:
         own = moments[moments["cell"] == cell]
-        started = time.perf_counter()
+        started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -131,18 +132,18 @@ def one_by_one(path: Path, sample: int, seconds: float) -> None:
                 ).fit(reml=True)
             except np.linalg.LinAlgError:
                 failed += 1
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     total = float(np.mean(taken)) * len(rows)
     print(
         f"MixedLM, {sample} cells of {fit[chosen].mean():.0f} rows on average (all cells: {rows.mean():.0f}; none "
-        f"above {WIDEST}): {np.mean(taken):.2f} s a cell, {failed} failed; {total:.0f} s for all, extrapolated: "
+        f"above {WIDEST}): {np.mean(taken):.2f} s of CPU a cell, {failed} failed; {total:.0f} s for all, extrapolated: "
         f"{total / seconds:.0f} times the pooled fit of all cells"
     )
     own = moments[moments["cell"].isin(chosen)]
     cell = np.unique(own["cell"], return_inverse=True)[1]
     species, observer = (own.groupby(["cell", name]).ngroup().to_numpy() for name in ("species", "observer"))
     weight = own["sum_w"].to_numpy()
-    started = time.perf_counter()
+    started = time.process_time()
     blocks = list(cell_blocks(weight, species, observer, cell))
     estimate_components(
         blocks,
@@ -151,7 +152,7 @@ def one_by_one(path: Path, sample: int, seconds: float) -> None:
         np.full((sample, 2), 0.05),
         np.ones((sample, 2), dtype=bool),
     )
-    ours = time.perf_counter() - started
+    ours = time.process_time() - started
     print(
         f"the same {sample} cells, unpooled, by this project's REML: {ours:.2f} s, {sum(taken) / ours:.0f} times faster"
     )

@@ -1,10 +1,10 @@
 """Long-tailed photos of virtual plants for benchmarks of names: drawn, encoded by a frozen encoder and cached.
 
-A world of 150 species is drawn, and 30 of those with enough records are held out as unknown. The others are known and
-share training photos in a long tail, in the order of how often observers record them: the species at position j of k has
-most · r^(-j / (k - 1)) of them, with r the imbalance. Validation and test photos are balanced over species. There is one
-photo per record, so that no plant is in two parts. Useless, corrupt and misnamed photos are left out: labels are the
-true species.
+A world of 150 species is drawn, and 30 of those with enough records are held out as unknown. The others are known, and
+their training photos form a long tail in the order of how often observers record them: the species at position j of k
+has most · r^(-j / (k - 1)) of them, with r the imbalance. Validation and test photos are balanced over species. There
+is one photo per record, so that no plant is in two parts. Useless, corrupt and misnamed photos are left out: labels
+are the true species.
 
     python benchmarks/name_photos.py folder [seed]
 """

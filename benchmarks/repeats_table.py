@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 PUBLISHED = "mixed, filled"
@@ -40,14 +39,22 @@ def read_repeats(folder: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))], ignore_index=True)
 
 
-def by_repeat(rows: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
-    """Return coverage and root mean squared error by trait, method and repeat, over cells of some kinds."""
+def by_repeat(rows: pd.DataFrame, kinds: Sequence[str], quantity: str) -> pd.DataFrame:
+    """Return a quantity over cells of some kinds, a row per trait and method, a column per repeat.
+
+    Args:
+        rows: of all repeats.
+        kinds: of cells.
+        quantity: ``coverage`` in per cent, ``rmse`` or ``cells``.
+    """
     sums = rows[rows["kind"].isin(kinds)].groupby(["trait", "method", "repeat"])[["cells", "covered", "squares"]].sum()
     sums = sums[sums["cells"] > 0]
-    coverage = (sums["covered"] / sums["cells"]).where(sums.index.get_level_values("method") != "geospatial")
-    return pd.DataFrame(
-        {"coverage": coverage, "rmse": np.sqrt(sums["squares"] / sums["cells"]), "cells": sums["cells"]}
-    )
+    if quantity == "coverage":
+        sums = sums[sums.index.get_level_values("method") != "geospatial"]
+        found = 100 * sums["covered"] / sums["cells"]
+    else:
+        found = sums["cells"] if quantity == "cells" else (sums["squares"] / sums["cells"]) ** 0.5
+    return found.unstack("repeat")
 
 
 def coverage_of_published(rows: pd.DataFrame) -> str:
@@ -56,50 +63,35 @@ def coverage_of_published(rows: pd.DataFrame) -> str:
     lines = ["| kind of cell | " + " | ".join(traits) + " | all traits | asked | cells a repeat |"]
     lines.append("|---" * (len(traits) + 4) + "|")
     for kind, names in KINDS.items():
-        found = by_repeat(rows, names).xs(PUBLISHED, level="method")
-        grouped = found.groupby("trait", sort=False)["coverage"]
-        values = [f"{100 * grouped.get_group(x).mean():.1f} ± {100 * grouped.get_group(x).std():.1f}" for x in traits]
-        together = found["coverage"].groupby("repeat").mean()
-        values += [f"{100 * together.mean():.1f} ± {100 * together.std():.1f}", TARGETS[kind]]
-        lines.append(f"| {kind} | " + " | ".join(values) + f" | {found['cells'].mean():,.0f} |")
+        found = by_repeat(rows, names, "coverage").xs(PUBLISHED, level="method")
+        values = [_spread(found.loc[trait]) for trait in traits] + [_spread(found.mean(axis=0))]
+        cells = by_repeat(rows, names, "cells").xs(PUBLISHED, level="method").to_numpy().mean()
+        lines.append(f"| {kind} | " + " | ".join([*values, TARGETS[kind]]) + f" | {cells:,.0f} |")
     return "\n".join(lines)
 
 
 def every_method(rows: pd.DataFrame) -> str:
-    """Return the table of all methods: coverage by kind of cell, errors, and errors as parts of the plain mean's."""
-    parts = {name: by_repeat(rows, kinds) for name, kinds in (*KINDS.items(), ("with photos", WITH_PHOTOS))}
-    lines = ["| trait | method | coverage, %: photo-rich | sparse | empty | empty, outside | RMSE: photo-rich | sparse "
-             "| empty | all with photos | of `mean` | of `inverse_variance` |"]  # fmt: skip
-    lines.append("|---" * 12 + "|")
+    """Return the table of all methods: coverage by kind of cell, errors, and errors against two of the methods."""
+    coverage = [by_repeat(rows, kinds, "coverage") for kinds in KINDS.values()]
+    photos = by_repeat(rows, WITH_PHOTOS, "rmse")
+    errors = [*(by_repeat(rows, KINDS[kind], "rmse") for kind in ("photo-rich", "sparse", "empty")), photos]
+    heads = ["trait", "method", "coverage, %: photo-rich", *list(KINDS)[1:], "RMSE: photo-rich", "sparse", "empty",
+             "all with photos", "that against `mean`", "against `inverse_variance`"]  # fmt: skip
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for trait in dict.fromkeys(rows["trait"]):
-        photos = parts["with photos"]["rmse"].loc[trait]
         for method, name in METHODS.items():
-            if method not in photos.index:
-                continue
-            coverage = [_coverage(part, trait, method) for kind, part in parts.items() if kind != "with photos"]
-            errors = [_error(parts[kind], trait, method) for kind in ("photo-rich", "sparse", "empty", "with photos")]
-            own = photos.loc[method]
-            against = [_ratio(own, photos.loc[other]) for other in ("mean", "inverse_variance")]
-            lines.append(f"| {trait} | {name} | " + " | ".join([*coverage, *errors, *against]) + " |")
+            of = (trait, method)
+            cells = [_spread(table.loc[of]) if of in table.index else "-" for table in coverage]
+            cells += [f"{table.loc[of].mean():.3f}" if of in table.index else "-" for table in errors]
+            for other in ("mean", "inverse_variance"):
+                ratio = (photos.loc[of] / photos.loc[(trait, other)]).mean()
+                cells.append(f"{100 * (ratio - 1):+.0f} %")
+            lines.append(f"| {trait} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _coverage(part: pd.DataFrame, trait: str, method: str) -> str:
-    if (trait, method) not in part.index.droplevel("repeat"):
-        return "-"
-    values = 100 * part.loc[(trait, method), "coverage"]
-    return "-" if values.isna().all() else f"{values.mean():.1f} ± {values.std():.1f}"
-
-
-def _error(part: pd.DataFrame, trait: str, method: str) -> str:
-    if (trait, method) not in part.index.droplevel("repeat"):
-        return "-"
-    return f"{part.loc[(trait, method), 'rmse'].mean():.3f}"
-
-
-def _ratio(own: pd.Series, other: pd.Series) -> str:
-    ratio = own / other.reindex(own.index)
-    return f"{100 * (ratio.mean() - 1):+.0f} %"
+def _spread(values: pd.Series) -> str:
+    return f"{values.mean():.1f} ± {values.std():.1f}"
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ and their records, what a model with the demo network's errors predicts from the
 (``place_regression``, standing for the network). All else is the project's own code: moments, estimators, the filling
 of cells, the area of applicability. The truth of a cell is the mean of its plants' traits, averaged by area.
 
-    python benchmarks/sampling_repeats.py 200 --records 40000 --out repeats
+    python benchmarks/sampling_repeats.py 200 --out repeats
+    python benchmarks/repeats_table.py repeats
 """
 
 from __future__ import annotations
@@ -240,7 +241,7 @@ def run_repeat(world: World, repeat: int, records: int) -> pd.DataFrame:
     land, held_out, outside = predict_land(world, sample, repeat)
     moments = reduce_predictions(sample.predictions, sample.observations, world.grid)
     found = {name: estimate(moments, name, biome=world.biome) for name in ESTIMATORS}
-    variants = {"filled": world.plots}
+    variants: dict[str, pd.DataFrame | None] = {"filled": world.plots}
     if repeat % EVERY == 0:
         found["mixed_equal"] = estimate(moments, "mixed_equal", biome=world.biome)
         found["effort_weighted"] = _effort_weighted(world, sample)
@@ -301,7 +302,9 @@ def main() -> None:
     """Run the repeats that are not there yet, one Parquet file each, and print the table of all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("repeats", type=int)
-    parser.add_argument("--records", type=int, default=40_000)
+    parser.add_argument("--first", type=int, default=0, help="repeat to begin with, so that several processes share")
+    parser.add_argument("--seed", type=int, help="of the planet; the demo's by default")
+    parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--out", type=Path, default=Path("repeats"))
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -309,8 +312,11 @@ def main() -> None:
     profile = catalog.profile("demo")
     if profile.inputs.world is None:
         raise SystemExit("profile 'demo' has no virtual world")
-    world = make_world(profile.inputs.world, [catalog.trait(name) for name in profile.traits])
-    for repeat in range(chosen.repeats):
+    settings = profile.inputs.world
+    if chosen.seed is not None:
+        settings = settings.model_copy(update={"seed": chosen.seed})
+    world = make_world(settings, [catalog.trait(name) for name in profile.traits])
+    for repeat in range(chosen.first, chosen.repeats):
         path = chosen.out / f"{repeat:04d}.parquet"
         if not path.exists():
             started = time.perf_counter()

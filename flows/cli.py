@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,6 +19,9 @@ from flows.cli_versions import versions_app
 from flows.environment import prepare_environment
 from plant_traits.errors import PlantTraitsError
 from plant_traits.workspace import Workspace
+
+if TYPE_CHECKING:
+    from plant_traits.run_spec import RunSpec
 
 app = typer.Typer(
     name="plant-traits",
@@ -49,6 +52,7 @@ DataOption = Annotated[
     typer.Option(help="Folder of real files, or the mirror; else PLANT_TRAITS_REAL_DATA or PLANT_TRAITS_MIRROR."),
 ]
 DaskOption = Annotated[str | None, typer.Option(help="An existing Dask scheduler; else a local cluster.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Say what would be asked of whom; ask nothing.")]
 FaultsOption = Annotated[
     float | None, typer.Option(help="Share of requests that the virtual world's stand-in services spoil.")
 ]
@@ -89,12 +93,16 @@ def backfill(
     faults: FaultsOption = None,
     dask_address: DaskOption = None,
     model: ModelOption = "kept",
+    plan: PlanOption = False,
 ) -> None:
     """Collect the records of a region for months, into the state of the maps, and refresh them month by month."""
     told = _told(profile, None, region, workspace, scratch, data, catalog, faults)
     del told["month"]
     more = {"mapped": mapped, "months": months, "grid": grid, "dask_address": dask_address, "model": model}
-    _run("backfill", {**told, **more})
+    if plan:
+        _show_plan({**told, **more})
+    else:
+        _run("backfill", {**told, **more})
 
 
 @app.command()
@@ -107,7 +115,7 @@ def acquire(
     data: DataOption = None,
     catalog: Overlay = None,
     faults: FaultsOption = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be asked of whom; ask nothing.")] = False,
+    plan: PlanOption = False,
 ) -> None:
     """Fetch what a refresh of one month and region needs into the mirror; what is there is not asked for again."""
     told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
@@ -222,17 +230,11 @@ def _run(flow: str, words: Mapping[str, Any]) -> None:
 def _run_flow(name: str, words: Mapping[str, Any], console: Console) -> None:
     # Prefect and matplotlib read their settings when they are imported.
     from flows.display import TerminalDisplay, closing_lines  # noqa: PLC0415
-    from tasks.context import RunWords, read_backfill, showing  # noqa: PLC0415
+    from tasks.context import showing  # noqa: PLC0415
 
     flow = getattr(import_module(f"flows.{name}"), name)
     display = TerminalDisplay(console)
-    known = {field.name for field in fields(RunWords)}
-    said = {name: value for name, value in words.items() if name in known}
-    said["catalog"] = tuple(words.get("catalog", ()))
-    if name == "backfill":  # its region is what is collected
-        run = read_backfill(RunWords(**{**said, "region": words["mapped"]}), words["region"], words["months"])[0].name
-    else:
-        run = RunWords(**said).resolve().name
+    run = _specs(words)[-1].name
     if "PREFECT_API_URL" not in os.environ:
         console.print("[dim]Starting Prefect's own server for this run (about 20 s) ...[/]")
     with showing(display), display.live():
@@ -241,25 +243,38 @@ def _run_flow(name: str, words: Mapping[str, Any], console: Console) -> None:
     display.close(run, closing_lines(name, str(addresses[-1])))
 
 
+def _specs(words: Mapping[str, Any]) -> list[RunSpec]:
+    """Read the words of a run, or of a backfill: one run for each month that it collects."""
+    from tasks.context import RunWords, read_backfill  # noqa: PLC0415
+
+    said = {field.name: words[field.name] for field in fields(RunWords) if field.name in words}
+    said["catalog"] = tuple(words.get("catalog", ()))
+    if "months" not in words:
+        return [RunWords(**said).resolve()]
+    said["region"] = words["mapped"]  # what is collected is another word
+    spec, collected, months = read_backfill(RunWords(**said), words["region"], words["months"])
+    return [replace(spec, month=month, collected=(collected,)) for month in months]
+
+
 def _show_plan(words: Mapping[str, Any]) -> None:
     """Print what each acquisition would ask, and how long its hosts' limits make that last at least."""
     prepare_environment(words["workspace"])
     from plant_traits.stages.acquisition import plan_acquisitions  # noqa: PLC0415
-    from tasks.context import RunWords  # noqa: PLC0415
 
     try:
-        spec = RunWords(**{**words, "catalog": tuple(words["catalog"])}).resolve()
-        planned = plan_acquisitions(spec, spec.data_root or Path(words["workspace"]) / "mirror")
+        specs = _specs(words)
+        mirror = specs[0].data_root or Path(words["workspace"]) / "mirror"
+        planned = {entry.item.into: entry for spec in specs for entry in plan_acquisitions(spec, mirror)}
     except (PlantTraitsError, CatalogError) as error:
         raise failure(str(error)) from error
     table = Table("source", "plug-in", "into", "requests", "bytes", box=None)
-    for entry in planned:
+    for entry in planned.values():
         counts = ["?" if n is None else f"{n:,}" for n in (entry.plan.requests, entry.plan.bytes)]
         table.add_row(entry.item.source, entry.item.plugin, entry.item.into, *counts)
     console = Console()
     console.print(table)
     limits = Table("host", "requests a minute", "requests a day", "GB an hour", "GB a day", box=None)
-    for host in spec.hosts.values():
+    for host in specs[0].hosts.values():
         budget = [f"{x / 1e9:g}" if x else "-" for x in (host.bytes_per_hour, host.bytes_per_day)]
         limits.add_row(host.host, f"{host.requests_per_minute:g}", str(host.requests_per_day or "-"), *budget)
     console.print(limits)

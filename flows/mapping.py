@@ -33,7 +33,7 @@ def refresh_maps(run: RunContext, model: str = "kept") -> str:
     applicability = assess(run, world, covariates, kept.model)
     weighted = weigh(run, live, predictions, records.observations)
     maps = lay_out_maps(run, inputs, cells, estimates, applicability, weighted, kept.model)
-    comparison = compare(run, world, inputs, maps, estimates, weighted, land, records.observations, records.taxa)
+    comparison = compare(run, world, inputs, maps, cells, estimates, weighted, land, records.observations, records.taxa)
     used = cite(run, world, maps, live, predictions)
     sheet = show_photos(run, shards, live, predictions, read.points, read.features, kept.model)
     return release(

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from maps.masked_distance import mean_pairwise_distance, nearest_distance
-from plant_traits.errors import InputError
 from plant_traits.grid import FloatArray, IntArray
 
 MOST_PAIRED = 4000
@@ -32,8 +31,8 @@ class ApplicabilityArea:
     Attributes:
         points: (n, c) standardised covariates of the training points, NaN where missing.
         weight: (c,) importance of the covariates.
-        mean_distance: mean distance of the training points.
-        threshold: largest dissimilarity index inside the area.
+        mean_distance: mean distance of the training points; NaN where they do not differ.
+        threshold: largest dissimilarity index inside the area; NaN where there is only one fold to tell it from.
     """
 
     points: FloatArray
@@ -75,38 +74,28 @@ def area_of_applicability(
         seed: of the sample whose pairwise distances are averaged.
         most_paired: its size.
 
+    Returns:
+        The area. Points that all lie in one fold, or do not differ, leave the threshold unknown: every place is outside
+        then, since no error was ever measured away from the training data.
+
     Raises:
-        InputError: the points lie in fewer than two folds or are all alike.
         TableError: the arrays do not fit together.
     """
     distinct = ~pd.DataFrame(points).assign(fold=fold).duplicated().to_numpy()
     points, fold = points[distinct], fold[distinct]
-    folds = np.unique(fold)
-    if len(folds) < 2:
-        raise InputError(
-            f"area of applicability: expected training points in two spatial folds or more, found {len(points)} in "
-            f"{len(folds)}; use smaller blocks or more training data"
-        )
     sample = np.random.default_rng(seed).permutation(len(points))[:most_paired]
-    mean_distance = mean_pairwise_distance(points[sample], weight)
-    if not mean_distance > 0:
-        raise InputError(
-            f"area of applicability: {len(points)} training points are all alike in the covariates that count, "
-            "or share too few of them; expected places that differ: check the covariates of the training table"
-        )
+    spread = mean_pairwise_distance(points[sample], weight)
+    mean_distance = spread if spread > 0 else np.nan
     distance = np.empty(len(points))
-    for name in folds:
+    for name in np.unique(fold):
         own = fold == name
         distance[own] = nearest_distance(points[own], points[~own], weight)
-    known = distance[np.isfinite(distance)] / mean_distance
-    if len(known) == 0:
-        raise InputError(
-            f"area of applicability: none of {len(points)} training points shares enough covariates with another fold; "
-            "check the covariates of the training table"
-        )
-    lower, upper = np.percentile(known, [25, 75])
-    threshold = min(float(upper + _WHISKER * (upper - lower)), float(known.max()))
-    return ApplicabilityArea(points, np.asarray(weight), mean_distance, threshold)
+    index = distance[np.isfinite(distance)] / mean_distance
+    threshold = np.nan
+    if len(index):
+        lower, upper = np.percentile(index, [25, 75])
+        threshold = min(float(upper + _WHISKER * (upper - lower)), float(index.max()))
+    return ApplicabilityArea(points, np.asarray(weight), float(mean_distance), float(threshold))
 
 
 def spatial_folds(block: IntArray, folds: int) -> IntArray:

@@ -66,7 +66,8 @@ def scores(plot: FloatArray, plot_error: FloatArray, location: FloatArray, varia
 def fit_factors(score: FloatArray, group: npt.NDArray[np.object_], weight: FloatArray | None = None) -> CellFactors:
     """Fit a factor by group and level: the conformal quantile of its scores over that of a normal.
 
-    A group of fewer than ⌈1/α⌉ - 1 cells takes the factor of all cells; where these are too few as well it is 1.
+    A group of fewer than ⌈1/α⌉ - 1 cells takes the factor of all cells; where these are too few as well, or
+    all scores 0, it is 1.
 
     Args:
         score: (n,) from ``scores``; NaN is left out.
@@ -86,7 +87,7 @@ def fit_factors(score: FloatArray, group: npt.NDArray[np.object_], weight: Float
             factor[index, at] = factor[0, at]
             if n[index] >= smallest_group(level):
                 factor[index, at] = _quantile(score[own], weight[own], level) / normal[at]
-    return CellFactors(groups, n, np.where(np.isfinite(factor), factor, 1.0))
+    return CellFactors(groups, n, np.where(np.isfinite(factor) & (factor > 0), factor, 1.0))
 
 
 def _quantile(score: FloatArray, weight: FloatArray, level: float) -> float:

@@ -105,9 +105,9 @@ def coverage_table(cells: TraitCells, held_out: HeldOut) -> pd.DataFrame:
     frame = frame[np.isfinite(held_out.score)]
     if frame.empty:
         return pd.DataFrame(columns=list(COVERAGE_COLUMNS))
-    together = frame.assign(biome=None)
-    every = [part.assign(kind=EVERY_KIND) for part in (frame, together)]
-    grouped = pd.concat([frame[frame["biome"].notna()], together, *every]).groupby(["biome", "kind"], dropna=False)
+    parts = [frame[frame["biome"].notna()], frame.assign(biome=None)]
+    every = [part.assign(kind=EVERY_KIND) for part in parts]
+    grouped = pd.concat([*parts, *every]).groupby(["biome", "kind"], dropna=False)
     table = grouped.mean()
     table[list(LOOKS)] = np.sqrt(table[list(LOOKS)])
     table = table.assign(n=grouped.size(), trait=cells.trait).reset_index()

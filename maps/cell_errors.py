@@ -196,7 +196,7 @@ def _fit_pair(
     three, apart, alone = has_d & has_z & has_p, has_d & has_z & ~has_p, has_d & ~has_z & has_p
     first, second = (looks.plot - looks.direct)[three], (looks.plot - looks.geospatial)[three]
     difference, single = (looks.direct - looks.geospatial)[apart], (looks.plot - looks.direct)[alone]
-    h, v, s = relative[three], looks.plot_error[three], looks.sampling[three]
+    h, v, s, g = relative[three], looks.plot_error[three], looks.sampling[three], relative[apart]
     unit = float(np.sqrt(prior[1, 1]))
     counted = [np.ones(len(x)) for x in (first, difference, single)]
 
@@ -207,28 +207,50 @@ def _fit_pair(
         (shared, common), (_, place) = factor(p) @ factor(p).T
         a, b, c = shared + s + v, place * h + v, common * np.sqrt(h) + v
         determinant = a * b - c**2
-        distance = (b * first**2 - 2 * c * first * second + a * second**2) / determinant
-        g = relative[apart]
+        pair = (b * first**2 - 2 * c * first * second + a * second**2) / determinant
         of_difference = shared + looks.sampling[apart] + place * g - 2 * common * np.sqrt(g)
         of_single = shared + looks.sampling[alone] + looks.plot_error[alone]
-        return determinant, distance, of_difference, difference**2 / of_difference, of_single, single**2 / of_single
+        return a, b, c, determinant, pair, of_difference, of_single
 
-    def loss(p: FloatArray) -> float:
-        determinant, pair, of_difference, far, of_single, lone = parts(p)
-        root = factor(p)
-        terms = (
-            (np.log(determinant) + counted[0] * pair / KEPT_OF_TWO).sum(),
-            (np.log(of_difference) + counted[1] * far / KEPT_OF_ONE).sum(),
-            (np.log(of_single) + counted[2] * lone / KEPT_OF_ONE).sum(),
-            weight * (2 * p[0] + 2 * p[2] + np.trace(np.linalg.solve(root @ root.T, prior))),
+    def loss(p: FloatArray) -> tuple[float, FloatArray]:
+        a, b, c, determinant, pair, of_difference, of_single = parts(p)
+        (shared, common), (_, place) = factor(p) @ factor(p).T
+        of_prior = shared * place - common**2
+        trace = (prior[0, 0] * place - 2 * prior[0, 1] * common + prior[1, 1] * shared) / of_prior
+        far, lone = counted[1] * difference**2 / of_difference, counted[2] * single**2 / of_single
+        value = (
+            (np.log(determinant) + counted[0] * pair).sum()
+            + (np.log(of_difference) + far).sum()
+            + (np.log(of_single) + lone).sum()
+            + weight * (np.log(of_prior) + trace)
         )
-        return float(sum(terms))
+        # Derivatives by shared, common and place, term by term, then by the parameters.
+        k = counted[0]
+        by_a = (b + k * (second**2 - pair * b)) / determinant
+        by_b = (a + k * (first**2 - pair * a)) / determinant
+        by_c = -2 * (c + k * (first * second - pair * c)) / determinant
+        apart_slope, alone_slope = (1 - far) / of_difference, (1 - lone) / of_single
+        by_shared = by_a.sum() + apart_slope.sum() + alone_slope.sum()
+        by_shared += weight * (place + prior[1, 1] - trace * place) / of_prior
+        by_place = by_b @ h + apart_slope @ g + weight * (shared + prior[0, 0] - trace * shared) / of_prior
+        by_common = by_c @ np.sqrt(h) - 2 * (apart_slope @ np.sqrt(g))
+        by_common -= 2 * weight * (common + prior[0, 1] - trace * common) / of_prior
+        gradient = (
+            2 * shared * by_shared + common * by_common,
+            unit * np.exp(p[0]) * by_common + 2 * unit**2 * p[1] * by_place,
+            2 * np.exp(2 * p[2]) * by_place,
+        )
+        return float(value), np.array(gradient)
 
     root = np.linalg.cholesky(prior)
     found = np.array([np.log(root[0, 0]), root[1, 0] / unit, np.log(root[1, 1])])
     for _ in range(ROUNDS if any(map(len, counted)) else 0):
-        _, pair, _, far, _, lone = parts(found)
-        counted = [kept(pair, LIMIT_OF_TWO), kept(far, LIMIT_OF_ONE), kept(lone, LIMIT_OF_ONE)]
+        *_, pair, of_difference, of_single = parts(found)
+        counted = [
+            kept(pair, LIMIT_OF_TWO) / KEPT_OF_TWO,
+            kept(difference**2 / of_difference, LIMIT_OF_ONE) / KEPT_OF_ONE,
+            kept(single**2 / of_single, LIMIT_OF_ONE) / KEPT_OF_ONE,
+        ]
         found = minimum(loss, found)
     return np.asarray(factor(found) @ factor(found).T)
 

@@ -114,6 +114,7 @@ def fit_without_plots(cells: TraitCells, residual: FloatArray | None = None) -> 
     covariates = np.where(has_z[:, None], covariates, 0.0)
     direct, group = np.where(both, cells["location"], np.nan), cells.group
     model = fit_fay_herriot(direct[both], sampling[both], covariates[both], group[both], groups=cells.groups)
+    residual = None if residual is None else residual[np.isfinite(residual)]
     if residual is not None and len(residual):
         shown = fit_variance(residual, np.zeros(len(residual)), float(np.mean(residual**2)), 1.0)
     else:

@@ -90,10 +90,11 @@ def random_effects(moments: Moments, tau2: PooledTau2 | None = None) -> pd.DataF
 def mixed(moments: Moments, biome: Biomes | None = None, components: pd.DataFrame | None = None) -> pd.DataFrame:
     """Predict each cell's community mean under a model with effects of species and of observers.
 
-    The model is y = cell + species + observer + error, with the photos' own variances as the errors', and the variances
-    of species and observers pooled over the cells of a trait and biome (``maps.pooled_components``). In the community
-    mean a species counts by its share of the plants, estimated from its share of the cell's photos (``maps.mixed``,
-    ``maps.species_shares``). The standard error holds the errors of the model's mean and effects and those of the
+    The model is y = cell + species + observer + error, with that part of the photos' own variances by which they
+    scatter as the errors' (``maps.photo_weights``), and the variances of species and observers pooled over the cells of
+    a trait and biome (``maps.pooled_components``). In the community mean a species counts by its share of the plants,
+    estimated from its share of the cell's photos (``maps.mixed``, ``maps.species_shares``). The standard error holds
+    the errors of the model's mean and effects and those of the
     shares; the interval takes Student's t with Satterthwaite's degrees of freedom. An error that all photos of a
     cell share, such as a model's bias at a place, leaves no trace in the moments and is not in it; neither is what
     observers prefer to photograph. The variance among plants is the pooled variance of species times the chance that
@@ -118,8 +119,9 @@ def mixed(moments: Moments, biome: Biomes | None = None, components: pd.DataFram
 def mixed_equal(moments: Moments, biome: Biomes | None = None, components: pd.DataFrame | None = None) -> pd.DataFrame:
     """Estimate each cell's mean over its possible species and observers by generalised least squares.
 
-    The model is that of ``mixed``; here every species counts the same, however often it was seen, and the variance
-    among plants holds the whole pooled variance of species. Arguments, result and errors are those of ``mixed``.
+    The model is that of ``mixed``, its variances as the photos tell them; here every species counts the same, however
+    often it was seen, and the variance among plants holds the whole pooled variance of species. Arguments, result and
+    errors are those of ``mixed``.
     """
     return _mixed(moments, biome, components, of_community=False)
 

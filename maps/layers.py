@@ -145,7 +145,7 @@ LAYERS: Mapping[str, Layer] = {
             "number",
             "uint8",
             APPLICABILITY,
-            {"standard_name": "status_flag", "comment": "outside: climate and soil unlike any the model was trained on"},
+            {"standard_name": "status_flag", "comment": "outside: climate and soil unlike all training data"},
         ),
         Layer(
             "source",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, root
 
 from plant_traits.grid import FloatArray
 
@@ -41,19 +41,19 @@ def fit_variance(
         relative: (n,) or one for all.
     """
     centre = max(centre, _TINY)
-    limited = residual
+    squares = residual**2 / KEPT_OF_ONE
 
-    def variance(parameter: FloatArray) -> FloatArray:
-        return np.asarray(np.exp(parameter[0]) * relative + known)
-
-    def loss(parameter: FloatArray) -> float:
-        total = variance(parameter)
-        prior = weight * (parameter[0] + centre / np.exp(parameter[0]))
-        return float((np.log(total) + limited**2 / (total * KEPT_OF_ONE)).sum() + prior)
+    def loss(p: FloatArray) -> tuple[float, FloatArray]:
+        own = np.exp(p[0]) * relative
+        total = own + known
+        inverse = centre / np.exp(p[0])
+        slope = (own * (1 / total - squares / total**2)).sum() + weight * (1 - inverse)
+        return float((np.log(total) + squares / total).sum() + weight * (p[0] + inverse)), np.array([slope])
 
     found = np.array([np.log(centre)])
     for _ in range(ROUNDS if len(residual) else 0):
-        limited = residual * np.sqrt(kept(residual**2 / variance(found), LIMIT_OF_ONE))
+        total = np.exp(found[0]) * relative + known
+        squares = residual**2 * kept(residual**2 / total, LIMIT_OF_ONE) / KEPT_OF_ONE
         found = minimum(loss, found)
     return float(np.exp(found[0]))
 
@@ -74,19 +74,21 @@ def fit_power(residual: FloatArray, known: FloatArray, stated: FloatArray, centr
     """
     logarithm = np.log(stated)
     centre = max(centre, _TINY)
-    limited = residual
+    squares = residual**2 / KEPT_OF_ONE
 
-    def variance(p: FloatArray) -> FloatArray:
-        return np.asarray(np.exp(p[0] + p[1] * logarithm) + known)
-
-    def loss(p: FloatArray) -> float:
-        total = variance(p)
-        prior = (p[1] / POWER_OF_PRIOR) ** 2 + p[0] + centre / np.exp(p[0])
-        return float((np.log(total) + limited**2 / (total * KEPT_OF_ONE)).sum() + prior)
+    def loss(p: FloatArray) -> tuple[float, FloatArray]:
+        own = np.exp(p[0] + p[1] * logarithm)
+        total = own + known
+        inverse = centre / np.exp(p[0])
+        slope = own * (1 / total - squares / total**2)
+        prior = p[0] + inverse + (p[1] / POWER_OF_PRIOR) ** 2
+        gradient = np.array([slope.sum() + 1 - inverse, slope @ logarithm + 2 * p[1] / POWER_OF_PRIOR**2])
+        return float((np.log(total) + squares / total).sum() + prior), gradient
 
     found = np.array([np.log(centre), 0.0])
     for _ in range(ROUNDS if len(residual) else 0):
-        limited = residual * np.sqrt(kept(residual**2 / variance(found), LIMIT_OF_ONE))
+        total = np.exp(found[0] + found[1] * logarithm) + known
+        squares = residual**2 * kept(residual**2 / total, LIMIT_OF_ONE) / KEPT_OF_ONE
         found = minimum(loss, found, bounds=[(None, None), (0.0, MOST_POWER)])
     return float(found[1])
 
@@ -97,10 +99,36 @@ def kept(squared_distance: FloatArray, limit: float) -> FloatArray:
 
 
 def minimum(
-    loss: Callable[[FloatArray], float],
+    loss: Callable[[FloatArray], tuple[float, FloatArray]],
     start: FloatArray,
     bounds: Sequence[tuple[float | None, float | None]] | None = None,
 ) -> FloatArray:
-    """Return where a smooth function of a few parameters is least, from there."""
-    found: FloatArray = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x
-    return found
+    """Return where a smooth function of a few parameters is least, from there, to the precision of its gradient.
+
+    Where the descent stops short, solving for a gradient of zero goes on, so that the result does not hang on the order
+    of sums.
+
+    Args:
+        loss: the function and its gradient.
+        start: where to begin.
+        bounds: of the parameters; those that end at a bound stay there.
+    """
+    found: FloatArray = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x
+    limits = [(None, None)] * len(found) if bounds is None else bounds
+    free = np.array([x not in limit for x, limit in zip(found.tolist(), limits, strict=True)])
+
+    def gradient(part: FloatArray) -> FloatArray:
+        moved = found.copy()
+        moved[free] = part
+        return np.asarray(loss(moved)[1][free])
+
+    solved = root(gradient, found[free], tol=1e-13)
+    polished = found.copy()
+    polished[free] = solved.x
+    within = all(
+        (low is None or x >= low) and (high is None or x <= high)
+        for x, (low, high) in zip(polished.tolist(), limits, strict=True)
+    )
+    value = loss(found)[0]
+    better = within and np.isfinite(polished).all() and loss(polished)[0] <= value + 1e-9 * (1 + abs(value))
+    return polished if better else found

@@ -24,6 +24,7 @@ import numpy as np
 
 from maps.cell_moments import CellMoments
 from maps.crossed_effects import CellBlock, CellCovariances, cell_blocks
+from maps.photo_weights import with_level_weights, with_noise
 from maps.species_shares import species_shares
 from plant_traits.grid import FloatArray
 
@@ -37,12 +38,16 @@ class CellComponents:
         covariance: (cells, 2, 2) of these estimates.
         concentration: (cells,) chance that two plants of a community are of one species.
         clumping: (cells,) correlation of species among one observer's photos.
+        noise: (cells,) share of a photo's variance that its prediction scatters by.
+        variance_slope: (cells,) of the logarithm of a photo's variance on its prediction.
     """
 
     variance: FloatArray
     covariance: FloatArray
     concentration: FloatArray
     clumping: FloatArray
+    noise: FloatArray
+    variance_slope: FloatArray
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,14 @@ def possible_means(cells: CellMoments, components: CellComponents) -> CellMeans:
     It is 1'V^-1 y / 1'V^-1 1 with standard error (1'V^-1 1)^-1/2. Arguments are those of ``community_means``.
     """
     none = np.zeros(len(cells.of_row))
-    return predict_means(_blocks(cells), _y(cells), components, none, np.zeros(cells.size))
+    scaled = with_noise(cells, components.noise)
+    return predict_means(_blocks(scaled), _y(scaled), components, none, np.zeros(cells.size))
 
 
 def community_means(cells: CellMoments, components: CellComponents) -> tuple[CellMeans, FloatArray]:
     """Predict every cell's community mean, in which a species counts by its share of the plants.
+
+    Photos are weighed by their variances as far as these do not go with the prediction (``maps.photo_weights``).
 
     Args:
         cells: moments of one trait.
@@ -81,7 +89,8 @@ def community_means(cells: CellMoments, components: CellComponents) -> tuple[Cel
         that two plants differ in species.
     """
     shares = species_shares(cells, components.concentration, components.clumping)
-    means = predict_means(_blocks(cells), _y(cells), components, shares.of_row, shares.error)
+    level = with_level_weights(cells, components.noise, components.variance_slope)
+    means = predict_means(_blocks(level), _y(level), components, shares.of_row, shares.error)
     return means, components.variance[:, 0] * shares.evenness
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from maps.cell_moments import CellMoments
-from maps.crossed_effects import CellBlock, cell_blocks
+from maps.crossed_effects import BoolArray, CellBlock, cell_blocks
 from maps.mixed import CellComponents
+from maps.photo_weights import PhotoVariances
 from maps.species_shares import SpeciesPairs
 from maps.variance_components import VarianceComponents, estimate_components
 from plant_traits.errors import TableError
@@ -38,7 +39,7 @@ def pool_components(
     (``maps.variance_components``); a biome of fewer than ``MINIMUM_CELLS`` informative cells takes the components of
     all cells together. Where no cell at all has two species, nothing says how species differ, and the mean variance
     of a photo stands in; where none has two observers, theirs is 0. Concentration and clumping are those of
-    ``maps.species_shares``.
+    ``maps.species_shares``, noise and slope those of ``maps.photo_weights``; the variances are those under this noise.
 
     Args:
         parts: the cells of the trait, in as many parts as one likes; of each is held what REML needs.
@@ -54,18 +55,19 @@ def pool_components(
     if len(cells.cell) == 0:
         return no_components()
     code, labels = pd.factorize(_biome_of(cells.cell, biome), sort=True)
-    blocks = list(cell_blocks(cells.weight, cells.species, cells.observer, cells.of_row))
-    several = np.zeros((len(cells.cell), 2), dtype=bool)
-    for block in blocks:
-        several[block.cells] = block.group_counts() >= 2
+    several = cells.several()
     together = len(labels)
     own = np.stack([np.bincount(code[several[:, k] & (code >= 0)], minlength=together) for k in (0, 1)], axis=-1)
     enough = (own >= MINIMUM_CELLS).all(axis=1)
     group = np.where(np.append(enough, False)[code], code, together)
     informative = np.concatenate([own, several.sum(axis=0)[None]])
+    all_cells = np.zeros_like(group)
+    noise, slope = cells.variances.noise(group, together + 1), cells.variances.slope(group, together + 1)
+    noise[-1:], slope[-1:] = cells.variances.noise(all_cells, 1), cells.variances.slope(all_cells, 1)
+    weight = cells.weight / noise[group][cells.of_row]
+    blocks = list(cell_blocks(weight, cells.species, cells.observer, cells.of_row))
     found = _variances(blocks, cells.y, group, informative, cells.photo_variance)
     concentration, clumping = cells.pairs.pooled(group, together + 1)
-    all_cells = np.zeros_like(group)
     concentration[-1:], clumping[-1:] = cells.pairs.pooled(all_cells, 1)
     taken = np.bincount(group, minlength=together + 1)
     errors = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
@@ -80,6 +82,8 @@ def pool_components(
         "covariance": found.covariance[:, 0, 1],
         "concentration": concentration,
         "clumping": clumping,
+        "noise": noise,
+        "variance_slope": slope,
         "cells": taken,
         "cells_of_species": informative[:, 0],
         "cells_of_observers": informative[:, 1],
@@ -126,7 +130,7 @@ def components_of_cells(
             "those of their biome or of all cells: estimate the components from the moments of these cells"
         )
     of_cell = rows.iloc[place.astype(np.int64)]
-    values = {name: of_cell[name].to_numpy(dtype=np.float64) for name in COMPONENTS.names[3:10]}
+    values = {name: of_cell[name].to_numpy(dtype=np.float64) for name in COMPONENTS.names[3:12]}
     a, b = values["species_variance_error"], values["observer_variance_error"]
     both = values["covariance"]
     return CellComponents(
@@ -134,6 +138,8 @@ def components_of_cells(
         np.stack([a**2, both, both, b**2], axis=-1).reshape(-1, 2, 2),
         values["concentration"],
         values["clumping"],
+        values["noise"],
+        values["variance_slope"],
     )
 
 
@@ -157,6 +163,7 @@ class _PooledCells:
     weight: FloatArray
     y: FloatArray
     pairs: SpeciesPairs
+    variances: PhotoVariances
     photo_variance: float
 
     @classmethod
@@ -164,6 +171,7 @@ class _PooledCells:
         held: dict[str, list[IntArray]] = {name: [np.empty(0, dtype=np.int64)] for name in _NUMBERED}
         values: dict[str, list[FloatArray]] = {name: [np.empty(0)] for name in ("weight", "y", "photos", "v")}
         pairs: dict[str, list[FloatArray]] = {field.name: [np.empty(0)] for field in fields(SpeciesPairs)}
+        variances = []
         first = dict.fromkeys(_NUMBERED, 0)
         for part in parts:
             numbers = (part.of_row, part.species_of_row, part.observer_of_row)
@@ -173,6 +181,7 @@ class _PooledCells:
             held["cell"].append(part.cell)
             values["weight"].append(part.rows["sum_w"])
             values["y"].append(part.rows["sum_wy"] / part.rows["sum_w"])
+            variances.append(PhotoVariances.of(part))
             of_part = SpeciesPairs.of(part)
             for name, found in pairs.items():
                 found.append(getattr(of_part, name))
@@ -182,7 +191,22 @@ class _PooledCells:
         weight, y, photos, v = (np.concatenate(found) for found in values.values())
         of_cells = SpeciesPairs(**{name: np.concatenate(found) for name, found in pairs.items()})
         photo_variance = float(v.sum() / photos.sum()) if len(cell) else np.nan
-        return cls(cell, of_row, species, observer, weight, y, of_cells, photo_variance)
+        joined = PhotoVariances.joined(variances)
+        return cls(cell, of_row, species, observer, weight, y, of_cells, joined, photo_variance)
+
+    def several(self) -> BoolArray:
+        """Tell which cells have two species, and two observers, or more: (cells, 2)."""
+        counts = [
+            np.bincount(_cell_of(group, self.of_row), minlength=len(self.cell))
+            for group in (self.species, self.observer)
+        ]
+        return np.stack(counts, axis=-1) >= 2
+
+
+def _cell_of(group: IntArray, of_row: IntArray) -> IntArray:
+    found = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.int64)
+    found[group] = of_row
+    return found
 
 
 def _biome_of(cell: IntArray, biome: Biomes | None) -> pd.Series:

@@ -42,9 +42,9 @@ def product_attributes(
         "Conventions": "CF-1.13, ACDD-1.3",
         "title": f"Plant traits from citizen-science photos, {region.name}, {month}",
         "summary": (
-            f"Maps of {names} on a {grid} grid. Every land cell shows the {published} estimate over its photos combined "
-            "with a prediction from climate and soil, each weighed by its error; photo_share says how much came from "
-            "photos. Every value has a 95 % interval, counts of photos, species and observers, and flags for its "
+            f"Maps of {names} on a {grid} grid. Every land cell shows the {published} estimate over its photos and a "
+            "prediction from climate and soil, each weighed by its error; photo_share says how much came from photos. "
+            "Every value has a 95 % interval, counts of photos, species and observers, and flags for its "
             "source, its quality and the model's area of applicability."
         ),
         "keywords": ", ".join(["plant traits", "citizen science", *(trait.name.lower() for trait in traits)]),

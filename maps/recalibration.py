@@ -21,6 +21,7 @@ LIMIT = 3.0
 LEAST_CELLS = 20
 LEAST_BLOCKS = 5
 _ROUNDS = 8
+_NO_SPREAD = 1e-20  # of the squares of a look, by which it varies no more than by rounding
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,15 @@ def _fit(
     intercept, slope = np.zeros(groups), np.ones(groups)
     if form == NONE or len(x) == 0:
         return intercept, slope
-    sloped = form in (LINE, LINE_BY_BIOME)
+    centre = float(weight @ x / weight.sum())
+    spread = float(weight @ (x - centre) ** 2)
+    sloped = form in (LINE, LINE_BY_BIOME) and spread > _NO_SPREAD * float(weight @ x**2)
     middle = x + np.median(y - x)
     limited = middle + _clipped(y - middle, weight)
     for _ in range(_ROUNDS):
-        centre = float(weight @ x / weight.sum())
         rest = limited - x
         shift = float(weight @ rest / weight.sum())
-        spread = float(weight @ (x - centre) ** 2)
-        tilt = float(weight @ ((x - centre) * (rest - shift))) / spread if sloped and spread > 0 else 0.0
+        tilt = float(weight @ ((x - centre) * (rest - shift))) / spread if sloped else 0.0
         intercept, slope = np.full(groups, shift - tilt * centre), np.full(groups, 1.0 + tilt)
         if form in (SHIFT_BY_BIOME, LINE_BY_BIOME):
             own_shift, own_tilt = _by_group(

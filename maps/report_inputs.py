@@ -61,8 +61,8 @@ class ReportInputs:
         notes: sentences for the reader.
         maps: other maps' ``location``, drawn beside the published one in the scatter figures.
         published_map: the name under which the scores hold the product; the first map when absent there.
-        plot_coverage: how often intervals of cells held plots' means, cross-fitted, see ``maps.small_area_map``; None where
-            the run has no plots.
+        plot_coverage: how often intervals of cells held plots' means, cross-fitted, see ``maps.small_area_map``; None
+            where the run has no plots.
     """
 
     title: str

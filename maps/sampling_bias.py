@@ -166,16 +166,18 @@ def expected_bias(
         (cells,) at least 0, working space; NaN where the standard deviation or the ratio is unknown.
     """
     everywhere = ratios.get(ALL, np.nan)
-    ratio = np.array([everywhere if name is None else ratios.get(str(name), everywhere) for name in group], dtype=float)
+    codes, names = pd.factorize(group)
+    of_name = np.array([*(ratios.get(str(name), everywhere) for name in names), everywhere], dtype=np.float64)
+    ratio = of_name[codes]  # no group is the last of them, -1
     return np.where(standard_deviation >= 0, ratio * standard_deviation, np.nan)
 
 
 def expected_bias_of_cells(
-    estimates: pd.DataFrame, plots: pd.DataFrame, biome: Mapping[int, str], grid: Grid
+    estimates: pd.DataFrame, plots: pd.DataFrame, biome: Mapping[int, str] | pd.Series, grid: Grid
 ) -> pd.DataFrame:
     """Return the expected bias of every cell with photos, from the cells that have vegetation plots as well.
 
-    A plots' mean errs by the scatter of the plots of a cell over their number (``maps.plot_cells``).
+    The mean of a cell's plots errs by the scatter of plots within cells over their number (``maps.plot_cells``).
 
     Args:
         estimates: ``schemas.ESTIMATE`` from photos, of one estimator.
@@ -192,16 +194,17 @@ def expected_bias_of_cells(
         GridError: a plot's coordinate is missing or out of range.
     """
     rows = estimates.merge(plots_by_cell(plots, grid), on=["cell", "trait"], how="left")
-    group = rows["cell"].map(dict(biome)).astype(object).to_numpy()
-    group = np.where(pd.isna(group), None, group)
+    names = pd.Series(biome, dtype=object).reindex(rows["cell"]).to_numpy(dtype=object)
+    group = np.full(len(rows), None, dtype=object)
+    group[pd.notna(names)] = names[pd.notna(names)]
     spread = np.sqrt(rows["variance_among_plants"].to_numpy(dtype=np.float64))
     ratio, expected = np.full((2, len(rows)), np.nan)
     for trait in rows["trait"].unique():
         own = (rows["trait"] == trait).to_numpy()
         of = rows[own]
-        codes, names = pd.factorize(group[own])
+        codes, known = pd.factorize(group[own])
         n_plots = of["n_plots"].to_numpy(dtype=np.float64)
-        of_plot = plot_variance(of["scatter"].to_numpy(dtype=np.float64), n_plots, codes + 1, len(names) + 1)
+        of_plot = plot_variance(of["scatter"].to_numpy(dtype=np.float64), n_plots, codes + 1, len(known) + 1)
         error = (of["location"] - of["plot_mean"]).to_numpy(dtype=np.float64)
         variance = of["standard_error"].to_numpy(dtype=np.float64) ** 2 + of_plot[codes + 1] / n_plots
         ratios = bias_ratios(error, variance, spread[own], group[own])

@@ -6,9 +6,9 @@ and place are combined after Fay and Herriot (``maps.small_area``), and what bot
 states of itself.
 
 Two things to bear in mind. Plots have had a say in a map that is filled with them, so its scores against the same plots
-flatter it; the cross-fitted table does not. And the errors are those against what plots measure, cover-weighted
-communities of the regions that have plots; where a region has none, or where plots see other vegetation than the mean
-of the cell, intervals may hold less often than they say.
+flatter it; the cross-fitted table and the ``unseen`` locations do not. And the errors are those against what plots
+measure, cover-weighted communities of the regions that have plots; where a region has none, or where plots see other
+vegetation than the mean of the cell, intervals may hold less often than they say.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from maps.cell_calibration import CellFactors, group_of_cell
-from maps.cell_coverage import COVERAGE_COLUMNS, calibrate, coverage_table, hold_out
+from maps.cell_coverage import COVERAGE_COLUMNS, HeldOut, calibrate, coverage_table, hold_out
 from maps.cell_errors import Combination
 from maps.cell_fit import AreaFit, PlotFit, enough_plots, fit_on_plots, fit_without_plots
 from maps.plot_cells import plots_by_cell
@@ -63,6 +63,7 @@ ERROR_COLUMNS = (
     "photo_gain",
     "photo_gain_error",
 )
+UNSEEN_COLUMNS = ("cell", "trait", "location")
 CALIBRATION_COLUMNS = ("trait", "biome", "n", *(f"factor_{round(100 * level)}" for level in LEVELS))
 
 
@@ -79,12 +80,15 @@ class FilledCells:
             squared error falls, with its standard error. Without plots, see ``maps.cell_fit.fit_without_plots``.
         calibration: ``CALIBRATION_COLUMNS``, the factors of ``maps.cell_calibration``; no rows without plots.
         coverage: ``maps.cell_coverage.COVERAGE_COLUMNS``, cross-fitted; no rows without plots.
+        unseen: ``UNSEEN_COLUMNS``, the location of every cell with plots by errors and lines learned on the plots of
+            other blocks: what may be compared with its plots; no rows without plots.
     """
 
     cells: pd.DataFrame
     errors: pd.DataFrame
     calibration: pd.DataFrame
     coverage: pd.DataFrame
+    unseen: pd.DataFrame
 
 
 def fill_cells(
@@ -141,6 +145,7 @@ def fill_cells(
         "errors": ERROR_COLUMNS,
         "calibration": CALIBRATION_COLUMNS,
         "coverage": COVERAGE_COLUMNS,
+        "unseen": UNSEEN_COLUMNS,
     }
     tables = {}
     for name, columns in empty.items():
@@ -157,10 +162,15 @@ def _fill_trait(cells: TraitCells, residual: FloatArray | None) -> FilledCells:
         factors = calibrate(cells, held_out)
         frame = _cell_table(cells, fitted.combined, factors)
         return FilledCells(
-            frame, _errors_on_plots(cells, fitted), _calibration_table(cells, factors), coverage_table(cells, held_out)
+            frame,
+            _errors_on_plots(cells, fitted),
+            _calibration_table(cells, factors),
+            coverage_table(cells, held_out),
+            _unseen_table(cells, held_out),
         )
     areas = fit_without_plots(cells, residual)
-    nothing = (pd.DataFrame(columns=list(columns)) for columns in (CALIBRATION_COLUMNS, COVERAGE_COLUMNS))
+    columns_of_plots = (CALIBRATION_COLUMNS, COVERAGE_COLUMNS, UNSEEN_COLUMNS)
+    nothing = (pd.DataFrame(columns=list(columns)) for columns in columns_of_plots)
     return FilledCells(_cell_table(cells, areas.combined, None), _errors_without_plots(cells, areas), *nothing)
 
 
@@ -184,6 +194,11 @@ def _cell_table(cells: TraitCells, combined: Combination, factors: CellFactors |
         }
     )
     return table[list(CELL.names)]
+
+
+def _unseen_table(cells: TraitCells, held_out: HeldOut) -> pd.DataFrame:
+    known = np.isfinite(held_out.location)
+    return pd.DataFrame({"cell": cells.cell[known], "trait": cells.trait, "location": held_out.location[known]})
 
 
 def _among_plants(cells: TraitCells, photo_share: FloatArray) -> FloatArray:

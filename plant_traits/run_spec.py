@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -108,7 +109,7 @@ class RunSpec:
         """What tells ``area`` from others, as JSON, for step keys."""
         return [self.region.key, [region.key for region in self.collected]]
 
-    @property
+    @cached_property
     def pieces(self) -> tuple[Region, ...]:
         """The tiles that collected regions are fetched by; none where the mapped region is fetched at once."""
         return pieces(self.collected, self.region, self.profile.split_degrees) if self.collected else ()

@@ -148,6 +148,8 @@ COMPONENTS = _schema(  # what the cells of a trait and biome are told by all of 
     covariance="float64",  # of the two estimates
     concentration="float64",  # chance that two photos of a cell by different observers show one species
     clumping="float64",  # correlation of species among the photos of an observer in a cell
+    noise="float64",  # scatter of photos of a species in a cell over what their variances would have it, at most 1
+    variance_slope="float64",  # of the logarithm of a photo's variance on its prediction, within cells
     cells="int64",  # that take these values
     cells_of_species="int64",  # with two species or more
     cells_of_observers="int64",
@@ -178,7 +180,7 @@ APPLICABILITY = _schema(  # how far a land cell's covariates lie from what a mod
 
 APPLICABILITY_THRESHOLD = _schema(
     trait="string",
-    threshold="float64",  # largest dissimilarity inside the area of applicability
+    threshold="float64",  # largest dissimilarity inside the area of applicability; null where unknown: all lie outside
     mean_distance="float64",  # between training places, weighted standard deviations
     training_places="int64",
 )
@@ -197,6 +199,13 @@ SUBCELL_SUMS = _schema(  # photos of a sub-cell, a quarter of a cell's side, wor
     sum_y2="float64",
     sum_v="float64",
     sum_aleatoric="float64",
+)
+
+EXPECTED_BIAS = _schema(  # of the mean of a cell's photos, beyond its standard error
+    cell="int64",
+    trait="string",
+    bias_ratio="float64",  # root mean square, standard deviations of the cell's plants; null without plots
+    expected_bias="float64",  # root mean square, working space
 )
 
 SCORE = _schema(

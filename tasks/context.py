@@ -24,7 +24,7 @@ from data_catalog import load_catalog
 from plant_traits.code_version import code_version
 from plant_traits.collected import plan_backfill
 from plant_traits.errors import GridError, WorkspaceError
-from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
+from plant_traits.inference.cluster import ClusterSpec, ShardJob, keeping_clusters, run_jobs
 from plant_traits.model.device import resolve_device
 from plant_traits.month import Month, parse_months
 from plant_traits.region_geojson import find_region
@@ -240,6 +240,7 @@ def _held(spec: RunSpec, workspace: Workspace) -> Iterator[RunContext]:
     """Hold a workspace, and the mirror that a run fills; yield the run."""
     with ExitStack() as stack:
         stack.enter_context(workspace.exclusive())
+        stack.enter_context(keeping_clusters())
         # The mirror of a virtual world lies in its workspace.
         if spec.data_root is not None and spec.profile.inputs.acquire:
             stack.enter_context(held(spec.data_root))

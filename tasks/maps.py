@@ -67,6 +67,7 @@ def compare(
     world: Artifact | None,
     inputs: Artifact,
     maps: Artifact,
+    cells: Artifact,
     estimates: Artifact,
     weighted: Artifact,
     land: Artifact,
@@ -76,6 +77,7 @@ def compare(
     """Score the maps against plots, known truth and each other."""
     parts = {
         "maps": maps,
+        "cells": cells,
         "estimates": estimates,
         "weighted": weighted,
         "land": land,

@@ -15,8 +15,8 @@ import xarray as xr
 from data_catalog import ModelSettings
 from maps.applicability import ApplicabilityArea, area_of_applicability, spatial_folds
 from maps.covariate_importance import covariate_importance
-from plant_traits.covariates.cube import LayerFolder, model_matrix, open_covariates
-from plant_traits.errors import ModelError
+from plant_traits.covariates.cube import LayerFolder, model_matrix
+from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.grid import FloatArray, IntArray
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.training_places import TrainingPlaces, read_training_places
@@ -29,6 +29,8 @@ from plant_traits.steps import Summary
 APPLICABILITY_FILE = "applicability.parquet"
 THRESHOLDS_FILE = "thresholds.parquet"
 IMPORTANCES_FILE = "importances.parquet"
+
+_CELLS_READ = 1 << 19  # of the grid at a time
 
 
 def assess_applicability(
@@ -57,8 +59,8 @@ def assess_applicability(
         Counts of land cells, of those outside by trait, and the thresholds.
 
     Raises:
+        MissingInputError: there are no gridded covariates.
         ModelError: the model reads other covariates, or none, or its folder does not say where it was trained.
-        InputError: a trait's training places are too few or all alike.
     """
     trained = load_model(model)
     places = read_training_places(model, trained.model_id)
@@ -68,12 +70,15 @@ def assess_applicability(
     traits = [trait.id for trait in trained.traits]
     areas = _areas(places, (places.covariates - centre) / scale, importance, trained.settings)
 
-    grid = open_covariates(covariates / "covariates.zarr")
     counts = dict.fromkeys(traits, 0)
     unknown = dict.fromkeys(traits, 0)
     cells_seen = 0
-    with pq.ParquetWriter(destination / APPLICABILITY_FILE, APPLICABILITY, compression="zstd") as writer:
-        for cells, matrix, names in _land_cells(covariates=grid, rasters=rasters, settings=trained.settings):
+    with (
+        _open(covariates) as grid,
+        pq.ParquetWriter(destination / APPLICABILITY_FILE, APPLICABILITY, compression="zstd") as writer,
+    ):
+        land = int((grid[LAND].to_numpy() > 0).sum())
+        for cells, matrix, names in _land_cells(grid, rasters, trained.settings):
             _check_names(trained.covariate_names, names, "grid")
             standard = (matrix - centre) / scale
             index = np.column_stack([area.dissimilarity(standard) for area in areas])
@@ -85,13 +90,17 @@ def assess_applicability(
             writer.write_table(_rows(cells, traits, index, outside))
     _write_thresholds(destination, traits, areas)
     _write_importances(destination, traits, trained.covariate_names, importance)
-    land = int((grid[LAND].to_numpy() > 0).sum())
     return {
         "in": {"land cells": land, "training places": len(places.block)},
         "out": {"land cells compared": cells_seen} | {f"outside, {trait}": n for trait, n in counts.items()},
         "lost": {"land cell without any covariate": land - cells_seen} if land > cells_seen else {},
         "of too few covariates": {trait: n for trait, n in unknown.items() if n},
-        "thresholds": {trait: area.threshold for trait, area in zip(traits, areas, strict=True)},
+        "thresholds": {
+            trait: area.threshold
+            if np.isfinite(area.threshold)
+            else "unknown: its training places lie in one block or do not differ"
+            for trait, area in zip(traits, areas, strict=True)
+        },
     }
 
 
@@ -123,19 +132,31 @@ def _areas(
     return areas
 
 
+def _open(covariates: Path) -> xr.Dataset:
+    """Open gridded covariates without reading them."""
+    path = covariates / "covariates.zarr"
+    if not (path / "zarr.json").is_file():
+        raise MissingInputError(f"gridded covariates: expected a Zarr v3 store at {path}, found none; build it first")
+    dataset: xr.Dataset = xr.open_zarr(path, zarr_format=3, consolidated=False)
+    return dataset
+
+
 def _land_cells(
-    *, covariates: xr.Dataset, rasters: Sequence[LayerFolder], settings: ModelSettings
+    grid: xr.Dataset, rasters: Sequence[LayerFolder], settings: ModelSettings
 ) -> Iterator[tuple[IntArray, npt.NDArray[np.float32], tuple[str, ...]]]:
     """Yield land cells with some covariate and what the model reads of them, a bounded number at a time."""
-    matrix, names = model_matrix(covariates, rasters)
     encoders = place_features(settings.location_encoder, settings.location_encoder_location)
-    cells = np.flatnonzero((covariates[LAND].to_numpy().ravel() > 0) & np.isfinite(matrix).any(axis=1))
-    rows, columns = np.divmod(cells, covariates.sizes["lon"])
-    latitude, longitude = covariates["lat"].to_numpy()[rows], covariates["lon"].to_numpy()[columns]
-    for start in range(0, len(cells), CELLS_AT_ONCE):
-        part = slice(start, start + CELLS_AT_ONCE)
-        read, read_names = encoders.append(matrix[cells[part]], names, latitude[part], longitude[part])
-        yield cells[part], read, read_names
+    width = grid.sizes["lon"]
+    rows = max(_CELLS_READ // width, 1)
+    for north in range(0, grid.sizes["lat"], rows):
+        block = grid.isel(lat=slice(north, north + rows)).load()
+        matrix, names = model_matrix(block, rasters)
+        within = np.flatnonzero((block[LAND].to_numpy().ravel() > 0) & np.isfinite(matrix).any(axis=1))
+        for start in range(0, len(within), CELLS_AT_ONCE):
+            cells = within[start : start + CELLS_AT_ONCE]
+            row, column = np.divmod(cells, width)
+            place = block["lat"].to_numpy()[row], block["lon"].to_numpy()[column]
+            yield cells + north * width, *encoders.append(matrix[cells], names, *place)
 
 
 def _check_names(expected: tuple[str, ...], found: tuple[str, ...], where: str) -> None:

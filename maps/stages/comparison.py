@@ -15,7 +15,7 @@ from maps.layers import APPLICABILITY
 from maps.product import estimate_dataset
 from maps.registry import maps_dataset, open_product_map, plot_means
 from maps.stages.cells import read_estimates
-from maps.stages.small_area import plots_of_run
+from maps.stages.small_area import plots_of_run, read_unseen
 from maps.store import open_product
 from plant_traits.grid import Grid
 from plant_traits.run_spec import RunSpec
@@ -41,6 +41,7 @@ def compare_maps(
     spec: RunSpec,
     root: Path,
     maps: Path,
+    cells: Path,
     estimates: Path,
     weighted: Path,
     land: Path,
@@ -50,18 +51,20 @@ def compare_maps(
     """Score every map; write ``scores.parquet``, ``differences.parquet``, ``coverage.parquet`` and the maps compared.
 
     Maps: the published product; each estimator over photos (cells of at least the profile's
-    ``comparison_minimum_photos``), the mean weighted by effort among them; the geospatial prediction of every land cell;
-    the mean over records of their species' median, as maps made without photos are; every map product of the profile.
-    References: vegetation plots, and the known truth of a virtual world. The shared cells are those of all maps, of
-    records apart, that have at least ``LEAST_CELLS`` cells on the reference, unless the profile names them. Where the
-    truth is known, the coverage of intervals by every map that has standard errors is told, that of the published one
-    also by kind of cell and as it was before calibration.
+    ``comparison_minimum_photos``), the mean weighted by effort among them; the geospatial prediction of every land
+    cell; the mean over records of their species' median, as maps made without photos are; every map product of the
+    profile. References: vegetation plots, which the published product meets at locations that they had no say in, and
+    the known truth of a virtual world. The shared cells are those of all maps, of records apart, that have at least
+    ``LEAST_CELLS`` cells on the reference, unless the profile names them. Where the truth is known, the coverage of
+    intervals by every map that has standard errors is told, that of the published one also by kind of cell and as it
+    was before calibration.
 
     Args:
         destination: an empty folder.
         spec: the run.
         root: the run's data folder.
         maps: output of ``build_maps``.
+        cells: output of ``fill_map``.
         estimates: output of ``estimate_cells``.
         weighted: output of ``weigh_by_effort``.
         land: output of ``predict_land``.
@@ -83,9 +86,12 @@ def compare_maps(
 
     scores, differences, covered = [], [], []
     for name, reference in references.items():
-        defining = spec.profile.comparison_shared_by or _defining(candidates, reference)
-        scores.append(compare(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
-        differences.append(pairwise_differences(candidates, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
+        compared = candidates
+        if name == PLOTS:
+            compared = candidates | {PUBLISHED: _unseen(candidates[PUBLISHED], cells, spec)}
+        defining = spec.profile.comparison_shared_by or _defining(compared, reference)
+        scores.append(compare(compared, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
+        differences.append(pairwise_differences(compared, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
     if TRUTH in references:
         truth = references[TRUTH]["location"]
         kinds = published_kinds(candidates[PUBLISHED])
@@ -126,6 +132,17 @@ def _long(kind: str, name: str, dataset: xr.Dataset) -> pd.DataFrame:
     values = location.reshape(len(location), -1)[trait, cell].astype(np.float32)
     ids = dataset["trait"].to_numpy().astype(str)[trait]
     return pd.DataFrame({"kind": kind, "name": name, "trait": ids, "cell": cell, "location": values})
+
+
+def _unseen(product: xr.Dataset, cells: Path, spec: RunSpec) -> xr.Dataset:
+    """Return the published locations, those of cells with plots by errors learned on the plots of other blocks."""
+    frame = read_unseen(cells)
+    location = product["location"].transpose("trait", "lat", "lon")
+    flat = location.to_numpy().reshape(-1).copy()
+    position = {trait.id: k * spec.grid.size for k, trait in enumerate(spec.traits)}
+    at = frame["trait"].map(position).to_numpy(dtype=np.int64) + frame["cell"].to_numpy(dtype=np.int64)
+    flat[at] = np.where(np.isfinite(flat[at]), frame["location"].to_numpy(dtype=np.float64), np.nan)
+    return product[["location"]].assign(location=location.copy(data=flat.reshape(location.shape)))
 
 
 def published_kinds(product: xr.Dataset) -> dict[str, xr.Dataset]:

@@ -16,6 +16,7 @@ import yaml
 from maps.model_page import Ingredient, ModelPage, cleaning_tables, write_model_files
 from plant_traits.errors import TableError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
+from plant_traits.model.training_places import PLACES
 from plant_traits.steps import Summary
 
 CURVES_FILES = ("curves.csv", "history.csv")
@@ -35,8 +36,8 @@ def write_model_page(
 ) -> Summary:
     """Gather a model's files and write ``model.html`` with its figures.
 
-    Copies weights, card and the course of the training as they are. The model is loaded once, so that a damaged one
-    is not handed on.
+    Copies weights, card, training places and the course of the training as they are. The model is loaded once, so that
+    a damaged one is not handed on.
 
     Args:
         destination: an empty folder.
@@ -55,7 +56,8 @@ def write_model_page(
     trained = load_model(model)
     card: dict[str, Any] = yaml.safe_load((model / CARD).read_text(encoding="utf-8"))
     curves = _first_of(model, CURVES_FILES)
-    copied = [WEIGHTS, CARD, *([] if curves is None else [curves.name])]
+    places = [PLACES] if (model / PLACES).is_file() else []
+    copied = [WEIGHTS, CARD, *places, *([] if curves is None else [curves.name])]
     for file in copied:
         shutil.copyfile(model / file, destination / file)
     dropped = _dropped(cleaning if cleaning is not None else model)

@@ -24,6 +24,7 @@ CELLS_FILE = "cells.parquet"
 ERRORS_FILE = "errors.parquet"
 CALIBRATION_FILE = "calibration.parquet"
 COVERAGE_FILE = "coverage.parquet"
+UNSEEN_FILE = "unseen.parquet"
 
 
 def fill_map(
@@ -38,8 +39,8 @@ def fill_map(
 ) -> Summary:
     """Combine the published estimator with the geospatial prediction in every land cell.
 
-    Writes ``cells.parquet``, ``errors.parquet``, ``calibration.parquet`` and ``coverage.parquet``, see
-    ``maps.small_area_map.FilledCells``. Plots of a profile that has them as a map are read on the grid of that map,
+    Writes ``cells.parquet``, ``errors.parquet``, ``calibration.parquet``, ``coverage.parquet`` and ``unseen.parquet``,
+    see ``maps.small_area_map.FilledCells``. Plots of a profile that has them as a map are read on the grid of that map,
     where it is finer than the run's: each of its cells then counts as a plot, and they scatter within the run's cells
     as plots would.
 
@@ -67,6 +68,7 @@ def fill_map(
     filled.errors.to_parquet(destination / ERRORS_FILE, index=False)
     filled.calibration.to_parquet(destination / CALIBRATION_FILE, index=False)
     filled.coverage.to_parquet(destination / COVERAGE_FILE, index=False)
+    filled.unseen.to_parquet(destination / UNSEEN_FILE, index=False)
     with_photos = filled.cells.loc[filled.cells["photo_share"] > 0, "cell"]
     return {
         "in": {
@@ -99,6 +101,11 @@ def read_coverage(folder: Path) -> pd.DataFrame | None:
         raise MissingInputError(f"coverage of cells: expected {path}, which is not there; fill the cells again")
     table = pd.read_parquet(path)
     return table if len(table) else None
+
+
+def read_unseen(folder: Path) -> pd.DataFrame:
+    """Return the locations of cells with plots that those plots had no say in: cell, trait, location."""
+    return pd.read_parquet(folder / UNSEEN_FILE)
 
 
 def plots_of_run(spec: RunSpec, root: Path) -> tuple[pd.DataFrame | None, dict[str, int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def run_jobs(
             done[name] = found
     _tell(progress, len(done), len(jobs))
     if pending:
-        with _client(cluster, store.workspace) as client:
+        with _client(cluster, store.workspace) as client, client.as_current():
             resources = {"GPU": 1} if cluster.gpu else None
             futures = {
                 client.submit(
@@ -126,31 +127,71 @@ def run_jobs(
 
 
 @contextmanager
+def keeping_clusters() -> Iterator[None]:
+    """Keep the local clusters that ``run_jobs`` starts inside until the end, for the next jobs to find.
+
+    Starting workers, and their loading of libraries, costs more than a few jobs do.
+    """
+    with ExitStack() as stack:
+        token = _KEPT.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@dataclass
+class _Kept:
+    """Clusters that outlive the jobs they were started for, and what ends them."""
+
+    stack: ExitStack
+    clients: dict[tuple[ClusterSpec, Path], Client] = field(default_factory=dict)
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("kept clusters", default=None)
+
+
+@contextmanager
 def _client(cluster: ClusterSpec, workspace: Workspace) -> Iterator[Client]:
     if cluster.address is not None:
         with Client(cluster.address) as client:
             yield client
         return
+    kept = _KEPT.get()
+    if kept is None:
+        with ExitStack() as stack:
+            yield _start(cluster, workspace, stack)
+        return
+    key = (cluster, workspace.scratch)
+    client = kept.clients.get(key)
+    if client is None or client.status != "running":
+        client = kept.clients[key] = _start(cluster, workspace, kept.stack)
+    yield client
+
+
+def _start(cluster: ClusterSpec, workspace: Workspace, stack: ExitStack) -> Client:
+    """Start a local cluster that ends with the stack."""
     settings = {
         "temporary-directory": str(workspace.scratch / "dask"),
         "distributed.admin.log-format": "%(message)s",
         "distributed.scheduler.allowed-failures": 3,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=cluster.workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # any free port of this machine, seen from nowhere else
-            local_directory=str(workspace.scratch / "dask"),
-            silence_logs="ERROR",
-            resources={"GPU": 1} if cluster.gpu else None,
-        ) as local,
-        Client(local) as client,
-    ):
-        yield client
+    stack.enter_context(dask.config.set(settings))
+    local = LocalCluster(
+        n_workers=cluster.workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",  # any free port of this machine, seen from nowhere else
+        local_directory=str(workspace.scratch / "dask"),
+        silence_logs="ERROR",
+        resources={"GPU": 1} if cluster.gpu else None,
+    )
+    stack.callback(local.close)
+    # Not the default of the thread, which may be another when the cluster ends.
+    client = Client(local, set_as_default=False)
+    stack.callback(client.close)
+    return client
 
 
 def _tell(progress: Progress | None, finished: int, total: int) -> None:

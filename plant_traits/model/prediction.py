@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from plant_traits.errors import ModelError
 from plant_traits.model.losses import variance_from_log_scale
@@ -153,6 +152,15 @@ def _groups(model: TrainedModel, groups: Sequence[str] | None, n: int) -> npt.ND
     return np.zeros(n, dtype=np.int64) if groups is None else model.calibration.rows(groups)
 
 
+class _Inputs(NamedTuple):
+    """What a network reads of a block of rows."""
+
+    image: npt.NDArray[np.float32]
+    place: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.bool_]
+    located: npt.NDArray[np.bool_]
+
+
 def _forward(
     model: TrainedModel,
     image_features: npt.NDArray[np.float32],
@@ -169,15 +177,14 @@ def _forward(
     image = _filled(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0), filled)
     place = _filled(model.covariate_standardisation.apply(covariates), filled)
     seen, located = _filled(has_image, filled), _filled(has_place, filled)
+    both = bool(has_image[0] & has_place[0])
     out = [np.empty((filled, len(model.traits))) for _ in range(3)]
     with torch.inference_mode():
         for network in model.networks:
             network.to(device)
         for rows in (slice(start, start + size) for start in range(0, filled, size)):
-            inputs = tuple(torch.from_numpy(x[rows]).to(device) for x in (image, place, seen, located))
-            for whole, part in zip(
-                out, _block(model, *inputs, bool(has_image[0] & has_place[0]), precision), strict=True
-            ):
+            block = _block(model, _Inputs(*(x[rows] for x in (image, place, seen, located))), both, device, precision)
+            for whole, part in zip(out, block, strict=True):
                 whole[rows] = part
     mean, variance, among = (x[:n] for x in out)
     scale2 = model.target_scale**2
@@ -192,16 +199,11 @@ def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 
 
 def _block(
-    model: TrainedModel,
-    image: Tensor,
-    place: Tensor,
-    seen: Tensor,
-    located: Tensor,
-    both: bool,
-    precision: torch.dtype,
+    model: TrainedModel, inputs: _Inputs, both: bool, device: str, precision: torch.dtype
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return mean, mean variance and variance of the means over the members, of one block in the targets' scale."""
-    laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=image.device)
+    image, place, seen, located = (torch.from_numpy(x).to(device) for x in inputs)
+    laplace = torch.tensor([trait.likelihood == "laplace" for trait in model.traits], device=device)
     views = [(1.0, located)]
     alone = model.settings.photo_weight if model.config.preset == "default" else 0.0
     if alone > 0 and both:

@@ -4,13 +4,17 @@ A shard is never changed. A row whose content is as it was stays in its shard; a
 changed goes to a new shard; a row that was retracted or changed leaves the live rows of its old shard, which is not
 predicted again. A shard without a live row is dropped.
 
-Months add shards of few rows, and retracted rows leave shards of which little is used. A shard is *poor* when it has
-fewer live rows than a quarter of the largest size, or fewer than half of the rows that it was cut with. A tile is
-*compacted* when its poor shards, the month's new one counted with them, are more than ``MOST_POOR``: their rows are cut
-together with the new ones, and predicted again from features that are known by the photos' content. A tile of L live
-rows thus holds at most 2 L / size + 2 L / size + MOST_POOR shards or so, and a row is cut again about once in
-``MOST_POOR`` months as long as its shards stay poor, then no longer. The rule looks at nothing but the shards and the
-month's rows, so it decides alike whenever it is asked.
+The first month is cut by tile. In later ones a tile with fewer new rows than a quarter of the largest size gets no
+shard of its own: such rows of all tiles are put together, in the order of their tiles, so that a month in which little
+changed makes one shard or a few and not one of a few rows in every tile.
+
+Months add shards of few rows all the same, and retracted rows leave shards of which little is used. A shard is *poor*
+when it has fewer live rows than a quarter of the largest size, or fewer than half of the rows that it was cut with.
+When a tile, or the shards of several tiles taken as one, has more than ``MOST_POOR`` poor shards, the month's new one
+counted with them, it is *compacted*: the rows of these shards are cut together with the new ones, and predicted again
+from features that are known by the photos' content. So a row is cut again about once in ``MOST_POOR`` months as long as
+its shards stay poor, then no longer. The rule looks at nothing but the shards and the month's rows, and so decides
+alike whenever it is asked.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.errors import InputError, TableError
-from plant_traits.observations.shards import content_hashes, divide_rows, tile_name, tiles_of
+from plant_traits.observations.shards import SEVERAL, content_hashes, divide_rows, tile_name, tiles_of
 from plant_traits.schemas import SHARD_PLAN, SHARD_PLAN_ROW, SHARD_ROW
 from plant_traits.sources.stable_hash import table_hash
 
@@ -64,7 +68,7 @@ def plan_increment(
 ) -> ShardPlan:
     """Plan the shards of a month on those of an earlier one.
 
-    Without an earlier month, and with one whose every row changed, this is ``divide_rows`` of all rows.
+    Where nothing of an earlier month stays this is ``divide_rows`` of all rows, by tile.
 
     Args:
         observations: columns ``SHARD_ROW``, one row per observation and photo.
@@ -102,8 +106,10 @@ def plan_increment(
     shard[staying] = place[held[staying]]
     cut = np.flatnonzero(~staying)
     new = []
-    for number, (made, rows) in enumerate(divide_rows(observations.iloc[cut], size), start=len(kept)):
-        shard[cut[rows]] = number
+    pool_below = POOR_SHARE_OF_SIZE * size if staying.any() else 0.0
+    divided = divide_rows(observations.iloc[cut], size, pool_below=pool_below)
+    for number, (made, own) in enumerate(divided, start=len(kept)):
+        shard[cut[own]] = number
         new.append((made.name, made.tile, made.size, made.size, made.name, True))
     shards = pd.concat([kept, pd.DataFrame(new, columns=SHARD_PLAN.names)], ignore_index=True) if new else kept
     rows = pd.DataFrame({"content_a": content[:, 0], "content_b": content[:, 1], "shard": shard.astype(np.int32)})
@@ -164,8 +170,10 @@ def _is_compacted(
     live = np.bincount(held[staying], minlength=len(earlier))
     poor = (live > 0) & ((live < POOR_SHARE_OF_SIZE * size) | (live < POOR_SHARE_LIVE * earlier["cut"].to_numpy()))
     number = earlier["tile"][poor].value_counts()
-    with_new = {tile_name(int(tile)) for tile in np.unique(tiles_of(observations.iloc[np.flatnonzero(~staying)]))}
-    number = number.add(pd.Series(1, index=sorted(with_new), dtype=np.int64), fill_value=0)
+    tiles, rows = np.unique(tiles_of(observations.iloc[np.flatnonzero(~staying)]), return_counts=True)
+    own = rows >= POOR_SHARE_OF_SIZE * size
+    with_new = [tile_name(int(tile)) for tile in tiles[own]] + [SEVERAL] * bool((~own).any())
+    number = number.add(pd.Series(1, index=with_new, dtype=np.int64), fill_value=0)
     crowded = poor & earlier["tile"].isin(number.index[number > MOST_POOR]).to_numpy()
     return np.append(crowded, False)[held]
 
@@ -175,7 +183,7 @@ def _kept_shards(held: npt.NDArray[np.int64], content: npt.NDArray[np.uint64], e
     order = np.argsort(held, kind="stable")
     numbers, starts = np.unique(held[order], return_index=True)
     parts = np.split(order, starts[1:]) if len(numbers) else []
-    kept = earlier.loc[numbers, SHARD_PLAN.names].copy()
+    kept: pd.DataFrame = earlier.loc[numbers, SHARD_PLAN.names].copy()
     kept["live"] = np.array([len(part) for part in parts], dtype=np.int64)
     kept["live_hash"] = pd.array([table_hash(content[part]) for part in parts], dtype="str")
     kept["new"] = False

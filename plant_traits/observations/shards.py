@@ -1,4 +1,4 @@
-"""Shards: immutable portions of the observations, each of one 10-degree tile, named by the hash of its rows."""
+"""Shards: immutable portions of the observations, of one 10-degree tile each, named by the hash of their rows."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from plant_traits.sources.stable_hash import row_hashes, table_hash
 TILES = Grid(Fraction(10))
 OBSERVATIONS_FILE = "observations.parquet"
 PHOTOS_FILE = "photos.parquet"
+SEVERAL = "several"
 ROW_GROUP = 64
 _HASH_BITS = 64
 
@@ -34,7 +35,7 @@ class Shard:
     """An immutable portion of the observations.
 
     Attributes:
-        tile: south-west corner of its 10-degree tile, such as ``N40W130``.
+        tile: south-west corner of its 10-degree tile, such as ``N40W130``; or ``SEVERAL``.
         name: hash of its rows' content, 32 hexadecimal digits. Month and flags, which change without the content, are
             no part of a shard.
         size: number of rows.
@@ -93,7 +94,9 @@ def plan_shards(observations: pd.DataFrame, size: int) -> list[tuple[Shard, pd.D
     ]
 
 
-def divide_rows(observations: pd.DataFrame, size: int) -> list[tuple[Shard, npt.NDArray[np.int64]]]:
+def divide_rows(
+    observations: pd.DataFrame, size: int, *, pool_below: float = 0.0
+) -> list[tuple[Shard, npt.NDArray[np.int64]]]:
     """Divide observations into shards of at most ``size`` rows of one tile.
 
     Within a tile, rows are divided by the leading bits of a hash of their ids, with as many bits as the sizes demand.
@@ -102,6 +105,8 @@ def divide_rows(observations: pd.DataFrame, size: int) -> list[tuple[Shard, npt.
     Args:
         observations: columns ``SHARD_ROW``, one row per observation and photo.
         size: most rows of a shard, at least 1.
+        pool_below: rows of tiles that have fewer of them than this are put together, in the order of their tiles, in
+            shards of the tile ``SEVERAL``.
 
     Returns:
         Shards and the positions of their rows (sorted by observation and photo), sorted by tile and name.
@@ -126,14 +131,23 @@ def divide_rows(observations: pd.DataFrame, size: int) -> list[tuple[Shard, npt.
     tiles, places = tiles[order], places[order]
     content = content_hashes(observations)
     starts = np.flatnonzero(np.r_[True, tiles[1:] != tiles[:-1]]) if len(order) else np.empty(0, dtype=np.int64)
-    result: list[tuple[Shard, npt.NDArray[np.int64]]] = []
+    parts: list[tuple[str, npt.NDArray[np.int64]]] = []
+    pool = []
     for start, stop in zip(starts, np.r_[starts[1:], len(order)], strict=False):
+        if stop - start < pool_below:
+            pool.append(order[start:stop])
+            continue
         tile = tile_name(int(tiles[start]))
-        for first, last in _divide(places, int(start), int(stop), size):
-            ids = observations.iloc[order[first:last]][["observation_id", "photo_id"]].reset_index(drop=True)
-            rows = order[first:last][ids.sort_values(["observation_id", "photo_id"]).index.to_numpy()]
-            shard = Shard(tile, table_hash(content[rows]), len(rows), int(ids["photo_id"].nunique()))
-            result.append((shard, rows.astype(np.int64)))
+        parts += [(tile, order[first:last]) for first, last in _divide(places, int(start), int(stop), size)]
+    if pool:
+        pooled = np.concatenate(pool)
+        parts += [(SEVERAL, part) for part in np.array_split(pooled, -(-len(pooled) // size))]
+    result: list[tuple[Shard, npt.NDArray[np.int64]]] = []
+    for tile, part in parts:
+        ids = observations.iloc[part][["observation_id", "photo_id"]].reset_index(drop=True)
+        rows = part[ids.sort_values(["observation_id", "photo_id"]).index.to_numpy()]
+        shard = Shard(tile, table_hash(content[rows]), len(rows), int(ids["photo_id"].nunique()))
+        result.append((shard, rows.astype(np.int64)))
     return sorted(result, key=lambda pair: (pair[0].tile, pair[0].name))
 
 

@@ -1,10 +1,10 @@
 """What a trained model makes of photos of plants whose true traits are known, drawn without a photo or a model.
 
 The errors have the sizes that the demo's network shows for photos of regions it was not trained on, taken apart by
-regression on what makes up a plant's trait in the virtual world. A network trained on species' labels follows
-differences among species, among places and among plants only in part, least of all those that no covariate shows: that
-error is shared by all plants of a place. To these slopes come an error of each species, one of each place that changes
-smoothly over the globe, and one of each photo.
+regression on what makes up a plant's trait in the virtual world (``benchmarks/prediction_errors.py``). A network
+trained on species' labels follows differences among species, among places and among plants only in part, least of all
+those that no covariate shows: that error is shared by all plants of a place. To these slopes come an error of each
+species, one of each place that changes smoothly over the globe, and one of each photo.
 """
 
 from __future__ import annotations

@@ -95,9 +95,10 @@ def check_acquisitions(spec: RunSpec, mirror: Path, today: date | None) -> None:
             f"profile {spec.profile.id!r}: several acquisitions go into {shared}, where one would take the other's "
             "manifest for its own; give each a folder in `into`"
         )
+    of_pieces = set(spec.pieces)
     for wanted in (Wanted(*x) for x in spec.acquisitions):
         plugin = find_plugin(wanted.item.plugin)
-        if plugin.whole and wanted.region in spec.pieces:
+        if plugin.whole and wanted.region in of_pieces:
             raise InputError(
                 f"profile {spec.profile.id!r}: `{wanted.item.plugin}` reads all of its source for every piece of a "
                 f"region, of which there are {len(spec.pieces)}; set `split: false` in its entry of `acquire`"

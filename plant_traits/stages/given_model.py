@@ -10,9 +10,10 @@ import fsspec
 
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
+from plant_traits.model.training_places import PLACES, read_training_places
 from plant_traits.steps import Summary
 
-FILES = (WEIGHTS, CARD)
+FILES = (WEIGHTS, CARD, PLACES)
 BESIDE = ("curves.csv", "history.csv", "dropped.csv", "dropped.parquet")  # taken where they are there
 LARGEST_BYTES = 4 * 1024**3
 
@@ -61,9 +62,10 @@ def take_model(destination: Path, *, given: Path, traits: Sequence[str], encoder
         What ``train_model`` returns, as far as the model's card tells it.
 
     Raises:
-        ModelError: it cannot be loaded, or is of other traits or of another encoder.
+        ModelError: it or its training places cannot be loaded, or it is of other traits or of another encoder.
     """
     model = load_model(given, tuple(traits))
+    read_training_places(given, model.model_id)
     if model.encoder_identity != encoder_identity:
         raise ModelError(
             f"the given model reads photos with the encoder {model.encoder_identity}, the run with {encoder_identity}: "

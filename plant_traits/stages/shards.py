@@ -184,7 +184,8 @@ class _Held:
 
     @cached_property
     def _table(self) -> pd.DataFrame:
-        return read_table(self.observations / OBSERVATIONS_FILE, OBSERVATION)[SHARD_ROW.names]
+        table: pd.DataFrame = read_table(self.observations / OBSERVATIONS_FILE, OBSERVATION)[SHARD_ROW.names]
+        return table
 
     @cached_property
     def _order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -196,14 +197,15 @@ class _Held:
         """Return the live rows of a shard, columns ``SHARD_ROW``, sorted by observation and photo."""
         order, starts = self._order
         rows = self._table.iloc[order[starts[number] : starts[number + 1]]]
-        return rows.sort_values(["observation_id", "photo_id"], ignore_index=True)
+        ordered: pd.DataFrame = rows.sort_values(["observation_id", "photo_id"], ignore_index=True)
+        return ordered
 
 
 def _cut(store: StepStore, name: str, rows: pd.DataFrame, readers: Sequence[PhotoReader], code: str) -> Artifact:
     wanted = sorted(rows["photo_id"].dropna().unique())
     return store.run(
         "shard",
-        lambda destination: {"photos": write_shard(rows, readers, destination)},
+        lambda destination: {"rows": len(rows), "photos": write_shard(rows, readers, destination)},
         code=code,
         parameters={"shard": name},
         inputs={f"photos {k}": reader.identity(wanted) for k, reader in enumerate(readers)},

@@ -76,6 +76,18 @@ def test_the_plan_of_an_acquisition_asks_nobody(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "mirror").exists()
 
 
+def test_the_plan_of_a_backfill_names_every_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["--profile", "global", "--data", str(tmp_path / "mirror"), "--region", "iberia", "--plan"]
+    result = runner.invoke(app, ["backfill", *words, "--months", "2026-08..2026-09"])
+    assert result.exit_code == 0
+    for told in ("tile30-n30-w30/2026-08", "tile30-n30-e0/2026-09", "inaturalist/world/2026-08"):
+        assert told in result.output
+    assert "gbif/world" not in result.output
+    assert not (tmp_path / "mirror").exists()
+
+
 def test_wrong_settings_of_a_plug_in_are_told_by_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "over" / "profiles").mkdir(parents=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from maps.applicability import ApplicabilityArea, area_of_applicability, spatial_folds
-from plant_traits.errors import InputError
 
 
 def test_hand_worked_on_a_line() -> None:
@@ -75,16 +75,28 @@ def test_a_sample_of_pairs_is_close_to_all_of_them() -> None:
     assert again.threshold == part.threshold
 
 
-def test_too_few_folds_or_points_all_alike_are_refused() -> None:
-    points = np.arange(6.0)[:, None]
-    with pytest.raises(InputError, match="6 in 1"):
-        area_of_applicability(points, np.zeros(6, dtype=np.int64), np.ones(1))
-    with pytest.raises(InputError, match="all alike"):
-        area_of_applicability(np.ones((6, 1)), np.arange(6), np.ones(1))
+def test_one_fold_alone_leaves_the_threshold_unknown_and_every_place_outside() -> None:
+    area = area_of_applicability(np.arange(6.0)[:, None], np.zeros(6, dtype=np.int64), np.ones(1))
+    assert math.isnan(area.threshold)
+    index = area.dissimilarity(np.array([[2.0], [7.0]]))
+    np.testing.assert_allclose(index, [0.0, 2 / area.mean_distance])
+    assert area.outside(index).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("points", [np.ones((6, 1)), np.ones((1, 1)), np.empty((0, 1))])
+def test_points_that_do_not_differ_tell_nothing(points: npt.NDArray[np.float64]) -> None:
+    area = area_of_applicability(points, np.arange(len(points)), np.ones(1))
+    index = area.dissimilarity(np.array([[1.0], [2.0]]))
+    assert np.isnan([area.mean_distance, area.threshold, *index]).all()
+    assert area.outside(index).all()
+
+
+def test_folds_that_share_too_few_covariates_leave_the_threshold_unknown() -> None:
     west = [[1.0, math.nan, math.nan, 0.0], [2.0, math.nan, math.nan, 0.0]]
     east = [[math.nan, 1.0, 3.0, math.nan], [math.nan, 2.0, 3.0, math.nan]]
-    with pytest.raises(InputError, match="shares enough"):
-        area_of_applicability(np.array(west + east), np.array([0, 0, 1, 1]), np.ones(4))
+    area = area_of_applicability(np.array(west + east), np.array([0, 0, 1, 1]), np.ones(4))
+    assert area.mean_distance > 0
+    assert math.isnan(area.threshold)
 
 
 def test_unknown_dissimilarity_is_outside() -> None:

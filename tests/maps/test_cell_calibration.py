@@ -39,6 +39,8 @@ def test_too_few_cells_leave_errors_as_they_are() -> None:
     factors = fit_factors(np.linspace(1, 5, 18), names(("arid", 18)))
     assert factors.factor[:, 3].tolist() == [1.0, 1.0]
     assert factors.factor[0, 2] > 1
+    exact = fit_factors(np.zeros(100), names(("arid", 100)))
+    np.testing.assert_array_equal(exact.factor, np.ones((2, 4)))
     nothing = fit_factors(np.full(3, np.nan), names(("arid", 3)))
     np.testing.assert_array_equal(nothing.factor, np.ones((1, 4)))
 

@@ -37,16 +37,16 @@ def draw(seed: int, n: int, *, photos: float = 0.6, plots: float = 0.6, power: f
 
 
 def test_variances_are_found() -> None:
-    errors = fit_cell_errors(draw(1, 20_000), 3)
-    assert errors.shared[0] == pytest.approx(SHARED, abs=0.015)
-    assert errors.place[0] == pytest.approx(PLACE, abs=0.02)
-    assert errors.common[0] == pytest.approx(COMMON, abs=0.015)
+    errors = fit_cell_errors(draw(1, 12_000), 3)
+    assert errors.shared[0] == pytest.approx(SHARED, abs=0.03)
+    assert errors.place[0] == pytest.approx(PLACE, abs=0.04)
+    assert errors.common[0] == pytest.approx(COMMON, abs=0.03)
     assert errors.place_without[0] == pytest.approx(FAR, abs=0.04)
     assert errors.power == pytest.approx(0.0, abs=0.1)
 
 
 def test_variances_agree_with_cross_products_of_residuals() -> None:
-    looks = draw(2, 20_000)
+    looks = draw(2, 12_000)
     known = np.isfinite(looks.direct) & np.isfinite(looks.plot)
     of_d, of_z = (looks.plot - looks.direct)[known], (looks.plot - looks.geospatial)[known]
     v, s = looks.plot_error[known], looks.sampling[known]
@@ -102,7 +102,7 @@ def test_biomes_that_differ_are_told_apart() -> None:
     assert errors.place[2] == pytest.approx(PLACE + 1.0, abs=0.15)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 1000), n=st.integers(12, 60), photos=st.floats(0, 1), scale=st.floats(1e-3, 1e3))
 def test_matrix_is_positive_definite_and_weights_are_shares(seed: int, n: int, photos: float, scale: float) -> None:
     looks = draw(seed, n, photos=photos, plots=1.0)

@@ -91,7 +91,8 @@ def draw_shares(
 def components_of(n: int, a: float, b: float, covariance: np.ndarray | None = None) -> CellComponents:
     """The same components for n cells."""
     covariance = np.zeros((2, 2)) if covariance is None else covariance
-    return CellComponents(np.tile([a, b], (n, 1)), np.tile(covariance, (n, 1, 1)), np.full(n, 0.1), np.zeros(n))
+    variances = (np.tile([a, b], (n, 1)), np.tile(covariance, (n, 1, 1)))
+    return CellComponents(*variances, np.full(n, 0.1), np.zeros(n), np.ones(n), np.zeros(n))
 
 
 def dense(own: pd.DataFrame, a: float, b: float) -> tuple[float, float, np.ndarray]:
@@ -164,6 +165,10 @@ def test_community_means_from_moments_equal_the_equations_photo_by_photo() -> No
     spread = (1 - components["concentration"]) / components["concentration"]
     for _, row in found.iterrows():
         own = photos[photos["cell"] == row["cell"]]
+        of_row = own.groupby(["species", "observer"])["y"].transform("mean")
+        level = np.exp(-components["variance_slope"] * (of_row - own["y"].mean()))
+        among_plants = 0.5 * own["v"].mean()
+        own = own.assign(v=own["v"] * components["noise"] * level)
         of_observer = own.groupby("observer")["y"].transform("size")
         draws = 1 / (1 + components["clumping"] * (of_observer - 1))
         share = draws.groupby(own["species"]).sum() / (draws.sum() + spread)
@@ -173,7 +178,7 @@ def test_community_means_from_moments_equal_the_equations_photo_by_photo() -> No
         expected = (variance + components["species_variance"] * unsure) ** 0.5
         assert row["standard_error"] == pytest.approx(expected, rel=1e-9)
         differing = components["species_variance"] * (1 - (share**2).sum() - unsure)
-        assert row["variance_among_plants"] == pytest.approx(differing + 0.5 * own["v"].mean(), rel=1e-9)
+        assert row["variance_among_plants"] == pytest.approx(differing + among_plants, rel=1e-9)
 
 
 def test_one_photo_is_off_by_how_its_species_differs_from_the_community() -> None:

@@ -30,7 +30,9 @@ def test_plots_are_averaged_by_cell_and_trait() -> None:
     )
     north, south = GRID.cell_of([5.0, -5.0], [5.0, 5.0])
     table = found.set_index(["cell", "trait"])
-    assert table.loc[(north, "sla"), ["plot_mean", "n_plots", "scatter"]].tolist() == pytest.approx([1.5, 2, 0.5], rel=0.01)
+    assert table.loc[(north, "sla"), ["plot_mean", "n_plots", "scatter"]].tolist() == pytest.approx(
+        [1.5, 2, 0.5], rel=0.01
+    )
     assert table.loc[(north, "height"), "plot_mean"] == 7.0
     assert table.loc[(south, "sla"), "n_plots"] == 1
     assert np.isnan(table.loc[(south, "sla"), "scatter"])
@@ -43,15 +45,21 @@ def test_scatter_is_the_variance_of_plots_about_their_cell() -> None:
     longitude = rng.integers(-18, 18, n) * 10 + 5.0
     latitude = rng.integers(-9, 9, n) * 10 + 5.0
     value = latitude / 10 + rng.normal(0, 0.4, n)
-    found = plots_by_cell(pd.DataFrame({"latitude": latitude, "longitude": longitude, "trait": "sla", "value": value}), GRID)
+    found = plots_by_cell(
+        pd.DataFrame({"latitude": latitude, "longitude": longitude, "trait": "sla", "value": value}), GRID
+    )
     cell = GRID.cell_of(latitude, longitude)
     expected = pd.Series(value).groupby(cell).var()
     assert found["scatter"].corr(expected.reindex(found["cell"]).reset_index(drop=True)) > 0.99
-    pooled = plot_variance(found["scatter"].to_numpy(), found["n_plots"].to_numpy(float), np.ones(len(found), np.int64), 2)
+    pooled = plot_variance(
+        found["scatter"].to_numpy(), found["n_plots"].to_numpy(float), np.ones(len(found), np.int64), 2
+    )
     assert pooled[0] == pytest.approx(0.16, rel=0.05)
     # A hundredth of the plots wrong by any amount moves it little.
     value[::100] = 1e5
-    spoilt = plots_by_cell(pd.DataFrame({"latitude": latitude, "longitude": longitude, "trait": "sla", "value": value}), GRID)
+    spoilt = plots_by_cell(
+        pd.DataFrame({"latitude": latitude, "longitude": longitude, "trait": "sla", "value": value}), GRID
+    )
     assert spoilt["scatter"].median() < 1e10
 
 

@@ -50,7 +50,9 @@ def test_line_that_says_nothing_is_not_taken() -> None:
         ((1.0, -1.0), (0.4, 1.5), (LINE_BY_BIOME,)),
     ],
 )
-def test_line_that_pays_is_found(intercept: tuple[float, ...], slope: tuple[float, ...], forms: tuple[str, ...]) -> None:
+def test_line_that_pays_is_found(
+    intercept: tuple[float, ...], slope: tuple[float, ...], forms: tuple[str, ...]
+) -> None:
     look, plot, group, block = draw(2, 3_000, intercept, slope)
     found = fit(look, plot, group, block)
     assert found.form in forms

@@ -123,3 +123,14 @@ def test_regridding_from_grid_to_grid_conserves_the_integral(
     assert integral == pytest.approx(np.nansum(values * fine.area_m2), rel=1e-12)
     covered = np.nansum(found.valid_fraction * coarse.area_m2)
     assert covered == pytest.approx(np.sum(np.isfinite(values) * fine.area_m2), rel=1e-12)
+
+
+@pytest.mark.parametrize("source", ["0.25deg", "1/3deg", "30deg"])
+def test_the_integral_is_conserved_on_a_tenth_of_a_degree_whose_borders_cut_pixels(source: str) -> None:
+    grid, fine = Grid.parse(source), GRIDS["0.1deg"]
+    rng = np.random.default_rng(4)
+    values = rng.uniform(1, 5, grid.shape)
+    values[rng.random(grid.shape) < 0.3] = np.nan
+    found = regrid_array(values, grid.lat_edges[::-1], grid.lon_edges, fine)
+    integral = np.nansum(found.mean * found.valid_fraction * fine.area_m2)
+    assert integral == pytest.approx(np.nansum(values * grid.area_m2), rel=1e-12)

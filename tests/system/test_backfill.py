@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +47,15 @@ def requests(workspace: Path) -> int:
     return sum(len(log.read_text().splitlines()) for log in workspace.glob(f"mirror/*/.services/{LOG_NAME}"))
 
 
-def tables(workspace: Path, stage: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the tables of a stage of the latest recorded run that read all that there is."""
-    records = [json.loads(x.read_text()) for x in workspace.glob(f"runs/*/{MONTH}/*.json")]
+def output(workspace: Path, stage: str) -> Path:
+    """Return the folder of a stage of the recorded run that collected most."""
+    records = [json.loads(x.read_text()) for x in workspace.glob(f"runs/*/{MONTH}/tiny-world-5deg-*.json")]
     record = max(records, key=lambda x: (not x["collected"], len(x["collected"])))
-    folder = workspace / "steps" / record["stages"][stage]["step"] / record["stages"][stage]["key"]
-    for path in sorted(folder.glob("*.parquet")):
-        yield path.name, pd.read_parquet(path)
+    return workspace / "steps" / record["stages"][stage]["step"] / record["stages"][stage]["key"]
+
+
+def tables(workspace: Path, stage: str) -> dict[str, pd.DataFrame]:
+    return {path.name: pd.read_parquet(path) for path in sorted(output(workspace, stage).glob("*.parquet"))}
 
 
 def assert_same(found: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) -> None:
@@ -62,9 +63,9 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) ->
     pd.testing.assert_frame_equal(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_three_regions_in_any_order_equal_one_global_run(tiny_run, run_backfill, pacific: Path, tmp_path: Path) -> None:
-    model = str(tiny_run.release / "model")
+    model = str(output(tiny_run.workspace, "model"))
     expected = xr.open_zarr(tiny_run.release / "maps.zarr").load()
     for name, order in (("one", (WEST, EAST, TROPICS)), ("other", (str(pacific), EAST, WEST))):
         workspace = tmp_path / name
@@ -74,7 +75,7 @@ def test_three_regions_in_any_order_equal_one_global_run(tiny_run, run_backfill,
         for region in order:
             (run,) = run_backfill(workspace, region, [MONTH], model=model)
             if region == str(pacific):
-                (observations,) = (x for file, x in tables(workspace, "observations") if file == "observations.parquet")
+                observations = tables(workspace, "observations")["observations.parquet"]
                 east = observations["longitude"].where(observations["longitude"] > 0, observations["longitude"] + 360)
                 assert len(observations) > 0
                 assert shapely.intersects_xy(PACIFIC, east, observations["latitude"]).all()
@@ -83,8 +84,7 @@ def test_three_regions_in_any_order_equal_one_global_run(tiny_run, run_backfill,
         for layer in expected.data_vars:
             np.testing.assert_allclose(maps[layer], expected[layer], rtol=1e-10, err_msg=f"{layer}, order {name}")
         for stage in ("observations", "estimates", "cells"):
-            wanted = dict(tables(tiny_run.workspace, stage))
-            found = dict(tables(workspace, stage))
+            wanted, found = tables(tiny_run.workspace, stage), tables(workspace, stage)
             assert set(found) == set(wanted)
             assert found
             for file, table in wanted.items():

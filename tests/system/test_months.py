@@ -38,10 +38,14 @@ class Month:
         return pd.concat(pd.read_parquet(folder / "observations.parquet") for folder in self.members(stage).values())
 
     def predictions(self) -> pd.DataFrame:
-        parts = [pd.read_parquet(folder / "predictions.parquet") for folder in self.members("predictions").values()]
-        return pd.concat(parts).merge(
-            self.rows("live shards")[["observation_id", "photo_id"]], on=["observation_id", "photo_id"]
-        )
+        keys, live = ["observation_id", "photo_id"], self.members("live shards")
+        parts = [
+            pd.read_parquet(folder / "predictions.parquet").merge(
+                pd.read_parquet(live[name] / "observations.parquet", columns=keys), on=keys
+            )
+            for name, folder in self.members("predictions").items()
+        ]
+        return pd.concat(parts)
 
 
 @pytest.fixture(scope="module")

@@ -88,10 +88,11 @@ def application(
 
     Raises:
         InputError: the world or the recorded exchanges cannot be read.
+        PlantTraitsError: the month cannot be read.
     """
     first = WorldRecords.of_world(world)
     settings, species = read_world_file(world)
-    today = settings.first_month if month is None else max(month, settings.first_month)
+    today = settings.first_month if month is None else max(str(Month.parse(month)), settings.first_month)
     records = WorldRecords.of_world(world, today)
     months = [Month.parse(path.name) for path in sorted((world / "gbif").glob("[0-9]*-[0-9]*/")) if path.name <= today]
     made = state / "made"

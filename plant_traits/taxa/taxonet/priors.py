@@ -40,7 +40,9 @@ def effective_numbers(counts: npt.ArrayLike, beta: float = BETA) -> FloatArray:
     """
     n = np.asarray(counts, dtype=np.float64)
     if n.ndim != 1 or not n.size or not (n >= 1).all() or not 0 <= beta < 1:
-        raise ModelError(f"effective numbers: expected counts of at least 1 and β in [0, 1), found {counts!r} and {beta}")
+        raise ModelError(
+            f"effective numbers: expected counts of at least 1 and β in [0, 1), found {counts!r} and {beta}"
+        )
     return np.asarray((1 - beta**n) / (1 - beta), dtype=np.float64)
 
 

@@ -28,14 +28,16 @@ def majority_names(votes: VoteTable) -> pd.DataFrame:
 
 
 def two_thirds_names(votes: VoteTable) -> pd.DataFrame:
-    """Name each observation by most of its votes; valid where two thirds of two votes or more agree.
+    """Name an observation where two thirds of two votes or more agree, and only there.
 
     Returns:
-        Columns ``NAME_DECISION``; confidence is the number of votes for the name.
+        Columns ``NAME_DECISION``; confidence is the number of votes for the name that has most, accuracy its share,
+        also where it is not given.
     """
     candidates, names, count, total = _most(votes)
     reason = reasons(len(names), (3 * count < 2 * total, NO_AGREEMENT), (total < 2, SINGLE_VOTE))
-    return decisions(votes, votes.taxa.take(candidates.taxon[names]), count.astype(np.float64), count / total, reason)
+    name = pd.Series(votes.taxa.take(candidates.taxon[names])).where(pd.isna(reason))
+    return decisions(votes, name, count.astype(np.float64), count / total, reason)
 
 
 def worker_agreement_names(votes: VoteTable) -> pd.DataFrame:

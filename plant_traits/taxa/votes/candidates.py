@@ -34,7 +34,9 @@ class Candidates:
         opens[1:] = (observation[1:] != observation[:-1]) | (taxon[1:] != taxon[:-1])
         first_vote = np.flatnonzero(opens)
         of_candidate = observation[first_vote]
-        first = np.flatnonzero(np.r_[True, of_candidate[1:] != of_candidate[:-1]][: len(of_candidate)])
+        opens_observation = np.ones(len(of_candidate), dtype=bool)
+        opens_observation[1:] = of_candidate[1:] != of_candidate[:-1]
+        first = np.flatnonzero(opens_observation)
         of_vote = (np.cumsum(opens, dtype=np.int32) - np.int32(1)).astype(np.int32)
         return cls(of_vote, first_vote, of_candidate, taxon[first_vote], first)
 

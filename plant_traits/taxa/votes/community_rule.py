@@ -12,6 +12,8 @@ there: against every taxon below it that was identified earlier.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -65,8 +67,9 @@ def community_names(votes: VoteTable, taxonomy: Taxonomy, block: int = _BLOCK) -
         agreements[observation] = found["agreements"]
         score[observation] = found["score"]
     none = best < 0
-    rank = np.where(none, None, taxonomy.rank[best]) if len(taxonomy.taxa) else np.full(n, None)
-    name = np.where(none, None, taxonomy.taxa.to_numpy(dtype=object)[best]) if len(taxonomy.taxa) else rank
+    name, rank = np.full(n, None, dtype=object), np.full(n, None, dtype=object)
+    name[~none] = taxonomy.taxa.to_numpy(dtype=object)[best[~none]]
+    rank[~none] = taxonomy.rank[best[~none]]
     single = np.bincount(votes.observation, minlength=n) < 2
     coarse = ~none & ~np.isin(rank.astype("str"), _FINE_RANKS)
     why = reasons(n, (none, NO_AGREEMENT), (coarse, ABOVE_SPECIES), (single, SINGLE_VOTE))
@@ -79,7 +82,7 @@ def _blocks(observation: NDArray[np.int32], block: int) -> list[tuple[int, int]]
     while cuts[-1] < len(observation):
         end = min(cuts[-1] + block, len(observation))
         cuts.append(int(np.searchsorted(observation, observation[end - 1], side="right")))
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(itertools.pairwise(cuts))
 
 
 def _best_nodes(

@@ -14,7 +14,7 @@ from plant_traits.taxa.votes.vote_table import VoteTable
 
 def decisions(
     votes: VoteTable,
-    name: pd.Index[str] | NDArray[Any],
+    name: pd.Index[str] | pd.Series | NDArray[Any],
     confidence: NDArray[np.float64],
     accuracy: NDArray[np.float64],
     reason: NDArray[np.object_],
@@ -42,7 +42,7 @@ def decisions(
             "reason": pd.Series(reason, dtype="str"),
         }
     )
-    return frame[NAME_DECISION.names]
+    return frame.reindex(columns=NAME_DECISION.names)
 
 
 def reasons(n: int, *of_rows: tuple[NDArray[np.bool_], str]) -> NDArray[np.object_]:

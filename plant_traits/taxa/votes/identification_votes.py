@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from plant_traits.errors import TableError
+from plant_traits.taxa.names import canonical_binomial
 from plant_traits.taxa.votes.vote_table import VoteTable
 
 _COLUMNS = (
@@ -19,7 +20,7 @@ _COLUMNS = (
     "own_observation",
     "disagreement",
 )
-_SPECIES_OR_FINER = ("species", "subspecies", "variety", "form", "infrahybrid")
+_SPECIES_OR_FINER = ("species", "hybrid", "subspecies", "variety", "form", "infrahybrid")
 
 
 def identification_votes(
@@ -36,8 +37,8 @@ def identification_votes(
             left out; ``all`` for the community's rule, names as they stand.
 
     Returns:
-        The votes, and the number of identifications left out, by reason; those without user or name are counted in the
-        vote table's losses.
+        The votes, and the number of identifications left out, by reason; those without a user, or whose name is no
+        binomial where species are asked for, are counted in the vote table's losses.
 
     Raises:
         TableError: a column is missing.
@@ -46,14 +47,15 @@ def identification_votes(
     if missing:
         raise TableError(f"identifications: columns {missing} are missing; found {list(identifications.columns)}")
     current = identifications["current"].astype("boolean").fillna(value=False).astype(bool)
-    rows = identifications[current]
-    left_out = {"withdrawn": int((~current).sum())}
+    unnamed = current & identifications["taxon_name"].isna()
+    rows = identifications[current & ~unnamed]
+    left_out = {"withdrawn": int((~current).sum()), "unnamed": int(unnamed.sum())}
     taxon = rows["taxon_name"].astype("str")
     if ranks == "species":
         of_species = rows["rank"].isin(_SPECIES_OR_FINER)
         left_out["above_species"] = int((~of_species).sum())
         rows = rows[of_species]
-        taxon = _binomial(taxon[of_species])
+        taxon = canonical_binomial(taxon[of_species])
     frame = pd.DataFrame(
         {
             "observation_id": rows["occurrence_id"],
@@ -65,8 +67,3 @@ def identification_votes(
         }
     )
     return VoteTable.of(frame), left_out
-
-
-def _binomial(names: pd.Series) -> pd.Series:
-    """Cut infraspecific names to their species; a hybrid's sign belongs to its epithet."""
-    return names.str.extract(r"^(\S+(?: [×x])? \S+)", expand=False).fillna(names)

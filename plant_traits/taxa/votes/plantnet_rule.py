@@ -32,6 +32,8 @@ LEAST_CONFIDENCE = 2
 LEAST_ACCURACY = Fraction(7, 10)
 MOST_ROUNDS = 50
 
+_UNPROPOSED, _SILENT = -1, -2  # a model's name that no user gave, and no name of the model
+
 LOW_CONFIDENCE = "low confidence"
 LOW_ACCURACY = "low accuracy"
 LOW_BOTH = "low confidence, low accuracy"
@@ -150,8 +152,8 @@ class _Ballots:
         user: user of each ballot, the number of users for the model.
         of_vote: candidate of each user's vote.
         model_units: weight of the model's ballots.
-        against: candidate that an invalidating model names, -1 where it names none or one that nobody proposes, -2
-            where it says nothing.
+        against: candidate that an invalidating model names, or one of the two codes above; null where it has no such
+            part.
     """
 
     candidates: Candidates
@@ -191,9 +193,6 @@ class _Ballots:
         if self.against is not None:
             total = total + np.where((self.against != names) & (self.against != _SILENT), self.model_units, 0)
         return _Judged(names, gathered[names], total)
-
-
-_UNPROPOSED, _SILENT = -1, -2
 
 
 def _candidate_named(candidates: Candidates, taxon: NDArray[np.int32], n_taxa: int) -> NDArray[np.int64]:

@@ -78,3 +78,33 @@ class Taxonomy:
             counted = counted.sort_values(["taxon", "unknown", "rows", "parent"], ascending=[True, True, False, True])
             levels.append(counted.drop_duplicates("taxon")[["taxon", "parent", "rank"]])
         return cls.of(pd.concat(levels, ignore_index=True))
+
+    @classmethod
+    def of_ancestry(cls, taxa: pd.DataFrame, root: int) -> Self:
+        """Build the tree below one taxon from iNaturalist's open table of taxa.
+
+        Names that it retired are left out, but for those with others below them that are in use.
+
+        Args:
+            taxa: columns ``taxon_id``, ``ancestry`` (ids from the root down, with ``/`` between them, null at the
+                top), ``rank``, ``name`` and ``active`` (``true`` or ``false``, as text or not), in any type.
+            root: id of the taxon, such as 47126 for plants; what is above it is left out.
+
+        Raises:
+            TableError: a column is missing, the root is, or two names in use are spelled alike.
+        """
+        missing = [name for name in ("taxon_id", "ancestry", "rank", "name", "active") if name not in taxa.columns]
+        if missing:
+            raise TableError(f"taxonomy: columns {missing} are missing; found {list(taxa.columns)}")
+        ids = taxa["taxon_id"].astype("str")
+        path = "/" + taxa["ancestry"].astype("str").where(taxa["ancestry"].notna(), "") + "/"
+        below = path.str.contains(f"/{int(root)}/", regex=False)
+        in_use = taxa["active"].astype("str").str.lower() == "true"
+        passed = taxa["ancestry"][below & in_use].drop_duplicates().astype("str").str.split("/").explode().unique()
+        rows = taxa[(below & (in_use | ids.isin(passed))) | (ids == str(int(root)))]
+        if not (ids == str(int(root))).any():
+            raise TableError(f"taxonomy: taxon {root} is not in the table; name one that is")
+        named = pd.Series(rows["name"].to_numpy(), index=ids[rows.index].to_numpy())
+        parent = rows["ancestry"].astype("str").str.rpartition("/")[2].map(named)
+        frame = pd.DataFrame({"taxon": rows["name"], "parent": parent, "rank": rows["rank"]})
+        return cls.of(frame)

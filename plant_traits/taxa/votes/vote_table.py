@@ -166,15 +166,16 @@ def _check_codes(codes: Mapping[str, tuple[NDArray[np.int32], pd.Index[str]]]) -
 
 def _three_valued(column: pd.Series) -> NDArray[np.int8]:
     """Return 1, 0 or, where null, -1."""
-    return column.astype("boolean").astype("Int8").fillna(-1).to_numpy(dtype=np.int8)
+    return np.asarray(column.astype("boolean").astype("Int8").fillna(-1), dtype=np.int8)
 
 
 def _latest(
     observation: NDArray[np.int32], user: NDArray[np.int32], order: NDArray[np.int64], n_users: int
 ) -> NDArray[np.int64]:
     """Return the rows of each user's latest vote on each observation, the later row where two are as late."""
+    in_time = np.argsort(order, kind="stable")
     key = observation.astype(np.int64) * n_users + user
-    rows = np.lexsort((order, key))
+    rows = in_time[np.argsort(key[in_time], kind="stable")]
     in_order = key[rows]
     last = np.ones(len(rows), dtype=bool)
     last[:-1] = in_order[1:] != in_order[:-1]

@@ -1,6 +1,6 @@
 """The weight of a voter under Pl@ntNet's rule: it grows with the number of species that he has named rightly.
 
-Weights are added as whole numbers of a small unit, so that sums do not depend on the order of the votes and ties are exact.
+Weights are added as whole numbers of a small unit: sums do not depend on the order of the votes, and ties are exact.
 """
 
 from __future__ import annotations

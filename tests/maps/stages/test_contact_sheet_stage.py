@@ -224,3 +224,17 @@ def test_predictions_of_another_model_or_shard_are_refused(
     write_table(table[table["photo_id"] != "p3"], path, PREDICTION)
     with pytest.raises(InputError, match="1 photos of shard0 have no prediction"):
         write(tmp_path / "b", run)
+
+
+def test_photos_of_rows_that_are_not_live_are_not_shown(run: tuple[Path, list[SheetFolders]], tmp_path: Path) -> None:
+    model, (first, second) = run
+    live = tmp_path / "live"
+    live.mkdir()
+    rows = pd.read_parquet(first.shard / "observations.parquet")
+    write_table(rows[rows["photo_id"].isin(["p2", "p5"])], live / "observations.parquet", SHARD_ROW)
+    shards = [replace(first, live=live), replace(second, live=second.shard)]
+    summary = write(tmp_path / "page", (model, shards))
+    assert summary["in"] == {"photos": 8 - 3}
+    assert summary["lost"] == {"photo blank": 1, "photo not encoded": 1}  # nor photo 4, which is gone
+    text = page_of(tmp_path / "page")
+    assert "5 photos in this run" in text

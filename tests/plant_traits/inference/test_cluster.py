@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from plant_traits.errors import TableError
-from plant_traits.inference.cluster import ClusterSpec, ShardJob, run_jobs
+from plant_traits.inference.cluster import ClusterSpec, ShardJob, keeping_clusters, run_jobs
 from plant_traits.steps import StepStore
 from plant_traits.workspace import Workspace
 
@@ -22,6 +22,11 @@ def write(destination: Path, *, text: str, source: Path | None = None) -> dict[s
     before = "" if source is None else (source / "text").read_text()
     (destination / "text").write_text(before + text)
     return {"length": len(text)}
+
+
+def tell_process(destination: Path, *, number: int) -> dict[str, int]:
+    """Tell which process this is."""
+    return {"process": os.getpid(), "number": number}
 
 
 def die_once(destination: Path, *, marker: str) -> dict[str, int]:
@@ -88,3 +93,20 @@ def test_keys_ignore_settings(store: StepStore) -> None:
         for device in ("cpu", "cuda")
     )
     assert on_cpu.key == on_gpu.key
+
+
+def process_of(store: StepStore, number: int) -> int:
+    asked = ShardJob(step="process", function=tell_process, code="1", parameters={"number": number})
+    return int(run_jobs(store, {"a": asked}, ClusterSpec(workers=1))["a"].summary["process"])
+
+
+def test_a_kept_cluster_is_found_by_the_next_jobs_and_ends(store: StepStore) -> None:
+    with keeping_clusters():
+        first, second = process_of(store, 1), process_of(store, 2)
+        with pytest.raises(TableError):
+            run_jobs(store, {"a": ShardJob(step="refused", function=refuse, code="1")}, ClusterSpec(workers=1))
+        third = process_of(store, 3)
+    assert first == second == third != os.getpid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    assert process_of(store, 4) != first

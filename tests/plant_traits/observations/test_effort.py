@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 
 from plant_traits.errors import GridError, InputError, TableError
 from plant_traits.grid import Grid
-from plant_traits.observations.effort import cap_effort, target_group_effort
+from plant_traits.observations import effort
+from plant_traits.observations.effort import (
+    BEYOND_CAP,
+    EffortCount,
+    cap_effort,
+    effort_records,
+    read_effort,
+    records_beyond_cap,
+    target_group_effort,
+)
+from plant_traits.schemas import EFFORT_RECORD, OBSERVATION, write_table
 
 ONE_DEGREE = Grid.parse("1deg")
 
@@ -103,6 +114,85 @@ def test_effort_counts_records_and_people_of_a_cell() -> None:
     assert found.to_numpy().tolist() == [[north, 1, 1], [south, 2, 2]]
     assert found.columns.tolist() == ["cell", "n_records", "n_observers"]
     assert target_group_effort(rows.iloc[:0], ONE_DEGREE).empty
+
+
+def test_without_a_cap_all_stays() -> None:
+    rows = photos(*[GOOD] * 9)
+    kept, left_out = cap_effort(rows, None, ONE_DEGREE)
+    pd.testing.assert_frame_equal(kept, rows)
+    assert left_out == 0
+
+
+def test_records_beyond_the_cap_are_those_of_which_nothing_was_kept() -> None:
+    rows = photos(*[GOOD] * 6).assign(observation_id=["a", "a", "b", "b", "c", "d"])
+    kept, _ = cap_effort(rows, 2, ONE_DEGREE)
+    beyond = records_beyond_cap(rows, kept)
+    assert beyond.columns.tolist() == EFFORT_RECORD.names
+    assert sorted([*beyond["observation_id"], *kept["observation_id"].unique()]) == ["a", "b", "c", "d"]
+    assert records_beyond_cap(rows, rows).empty
+    with pytest.raises(TableError, match="latitude"):
+        records_beyond_cap(rows.drop(columns="latitude"), kept)
+
+
+records = st.lists(
+    st.tuples(st.sampled_from(["ann", "bob", None]), st.floats(-90, 90), st.floats(-180, 180), st.integers(1, 3)),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(records, st.integers(1, 5), st.sampled_from(["1deg", "60deg", "0.5deg"]), st.sampled_from([1, 1000]))
+def test_counting_part_by_part_gives_what_counting_at_once_gives(
+    rows: list[tuple[str | None, float, float, int]], parts: int, text: str, held: int
+) -> None:
+    frame = pd.DataFrame(rows, columns=["observer", "latitude", "longitude", "photos"])
+    frame["observation_id"] = [str(k) for k in range(len(frame))]
+    grid = Grid.parse(text)
+    expected = target_group_effort(frame.loc[frame.index.repeat(frame["photos"])], grid)
+    count, without = EffortCount(grid), EffortCount(grid, observers=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(effort, "_HELD", held)
+        for k in range(parts):
+            count.add(frame.iloc[k::parts])
+            without.add(frame.iloc[k::parts])
+    pd.testing.assert_frame_equal(count.table(), expected)
+    pd.testing.assert_frame_equal(without.table(), expected.assign(n_observers=0))
+
+
+def month_of(folder: Path, ids: list[str], beyond: list[str]) -> Path:
+    """Write observations of these ids, a row per photo, and those beyond the cap."""
+    rows = pd.DataFrame({field.name: [None] * len(ids) for field in OBSERVATION}).assign(
+        observation_id=ids, observer="ann", latitude=10.5, longitude=20.5, flags=0
+    )
+    write_table(rows, folder / "observations.parquet", OBSERVATION)
+    left = pd.DataFrame({"observation_id": beyond, "observer": "bob", "latitude": 10.5, "longitude": 20.5})
+    write_table(left, folder / BEYOND_CAP, EFFORT_RECORD)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_every_record_is_read_once_wherever_a_batch_ends(
+    tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effort, "_BATCH", batch)
+    folder = month_of(tmp_path, ["a", "b", "b", "b", "c", "c", "d"], ["e"])
+    read = [name for part in effort_records(folder) for name in part["observation_id"]]
+    assert read == ["a", "b", "c", "d", "e"]
+    assert read_effort(folder, ONE_DEGREE).to_numpy().tolist() == [[ONE_DEGREE.cell_of(10.5, 20.5), 5, 2]]
+
+
+def test_observations_that_cannot_be_counted_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "_BATCH", 1)
+    with pytest.raises(TableError, match="sorted by observation_id"):
+        read_effort(month_of(tmp_path, ["b", "a"], []), ONE_DEGREE)
+    (tmp_path / BEYOND_CAP).unlink()
+    month = month_of(tmp_path, ["a"], [])
+    (month / BEYOND_CAP).unlink()
+    with pytest.raises(TableError, match="beyond_cap"):
+        read_effort(month, ONE_DEGREE)
+    (month / "observations.parquet").unlink()
+    with pytest.raises(TableError, match="build them again"):
+        read_effort(month, ONE_DEGREE)
 
 
 def test_bad_input_is_named() -> None:

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
-from data_catalog import HostLimits, Profile, Trait
+from data_catalog import HostLimits, Profile, Trait, WorldSettings
+from plant_traits.errors import WorkspaceError
 from plant_traits.simulation.months import CHANGES
 from plant_traits.simulation.services import serve
 from plant_traits.simulation.services.world_records import WorldRecords
@@ -241,3 +243,17 @@ def test_a_download_belongs_to_its_month(tiny_world: Path, tmp_path: Path, chang
     )
     assert added("2026-12") <= set(later.index)
     assert added("2026-12").isdisjoint(earlier.index)
+
+
+def test_a_month_that_is_none_is_refused(tiny_world: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"errors\.log"), serve(tiny_world, state=tmp_path, month="next"):
+        pass
+    assert "expected YYYY-MM" in (tmp_path / "errors.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"first_month": "2026-13"}, {"later_months": -1}, {"monthly_change": 0.5}, {"monthly_change": -0.01}]
+)
+def test_settings_that_make_no_months_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        WorldSettings.model_validate(wrong)

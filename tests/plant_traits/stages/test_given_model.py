@@ -15,6 +15,7 @@ from plant_traits.model.checkpoint import load_model, save_model
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.standardisation import Standardisation
 from plant_traits.model.trained_model import TrainedModel
+from plant_traits.model.training_places import PLACES, TrainingPlaces, write_training_places
 from plant_traits.stages.given_model import fetch_model, take_model
 
 
@@ -40,6 +41,8 @@ def model(tmp_path: Path, catalog: Catalog) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     save_model(trained, folder)
+    places = TrainingPlaces(np.zeros((3, 2), np.float32), np.arange(3), np.ones((3, 1), dtype=bool))
+    write_training_places(places, folder, trained.model_id)
     (folder / "curves.csv").write_text("epoch\n")
     (folder / "model.html").write_text("not of the model")
     return folder
@@ -57,7 +60,7 @@ def taken(model: Path, tmp_path: Path, address: str | None = None, **words: obje
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_given_model_is_the_one_that_was_saved(model: Path, tmp_path: Path, scheme: str) -> None:
     kept, summary = taken(model, tmp_path, f"{scheme}{model}/")
-    assert {x.name for x in kept.iterdir()} == {"weights.safetensors", "card.yaml", "curves.csv"}
+    assert {x.name for x in kept.iterdir()} == {"weights.safetensors", "card.yaml", "curves.csv", PLACES}
     assert load_model(kept).model_id == load_model(model).model_id == summary["model_id"]
     assert (summary["in"], summary["out"]) == ({"training rows": 70}, {"rows fitted": 50})
     assert summary["metrics"]["counts"]["records"] == 70
@@ -71,6 +74,12 @@ def test_the_hash_is_that_of_the_content(model: Path, tmp_path: Path) -> None:
             (model / "curves.csv").write_text("epoch\n1\n")
         hashes.append(fetch_model(str(model), tmp_path / str(number)))
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_model_without_its_training_places_is_refused(model: Path, tmp_path: Path) -> None:
+    (model / PLACES).unlink()
+    with pytest.raises(MissingInputError, match=PLACES):
+        taken(model, tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from plant_traits.errors import ModelError, TableError
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.ensemble import Fitting
 from plant_traits.model.training import split_records
+from plant_traits.model.training_places import read_training_places
 from plant_traits.stages.training import said, train_model
 from plant_traits.stages.training_table import read_training_table
 
@@ -46,7 +47,7 @@ def cleaning_in(folder: Path, rows: list[tuple[str, int]]) -> Path:
 def test_a_model_its_curves_and_the_splits_are_written(tmp_path: Path, asked: dict[str, Any]) -> None:
     found = trained_in(tmp_path / "model", asked)
     names = {path.name for path in (tmp_path / "model").iterdir()}
-    assert names == {"weights.safetensors", "card.yaml", "curves.csv", "splits.parquet"}
+    assert names == {"weights.safetensors", "card.yaml", "curves.csv", "splits.parquet", "training_places.safetensors"}
     model = load_model(tmp_path / "model", ("height", "sla"))
     assert model.model_id == found["model_id"]
     assert model.encoder_identity == "e1"
@@ -56,6 +57,9 @@ def test_a_model_its_curves_and_the_splits_are_written(tmp_path: Path, asked: di
     splits = pd.read_parquet(tmp_path / "model" / "splits.parquet")
     assert splits["split"].tolist() == expected.tolist()
     assert splits["photo_id"].fillna("-").tolist() == [f"p{k}" for k in range(360)] + ["-"] * 160
+    places = read_training_places(tmp_path / "model", model.model_id)
+    placed = (expected == "fitting") & (np.arange(520) != 3)  # record 3 has no place
+    assert len(places.block) == placed.sum()
     curves = pd.read_csv(tmp_path / "model" / "curves.csv")
     assert curves.groupby(["member", "round", "trait"]).size().to_dict() == {
         (member, "first", trait): 2 for member in (0, 1) for trait in ("height", "sla")
@@ -88,6 +92,8 @@ def test_what_was_dropped_is_not_fitted_and_each_fit_has_its_own_list(tmp_path: 
     plain = trained_in(tmp_path / "plain", asked, cleaning=cleaning)
     assert plain["lost"] == {"row dropped by cleaning rounds": 9}
     assert plain["out"] == {"rows fitted": int((split == "fitting").sum()) - 9}
+    places = read_training_places(tmp_path / "plain", plain["model_id"])
+    assert len(places.block) == 520 - 1 - len({3, *fitted, *held} - {3})  # record 3 has no place
     kept = trained_in(tmp_path / "kept", asked, cleaning=cleaning_in(tmp_path / "d", of_first))
     assert kept["model_id"] != plain["model_id"]
     assert kept["metrics"]["held_out"] == plain["metrics"]["held_out"]  # of the first round, which is the same

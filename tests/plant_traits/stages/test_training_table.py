@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +328,20 @@ def test_measurements_of_nothing_are_no_rows(build: Build, traits: list[Trait], 
     assert summary["out"] == {"training rows with a photo": 5, "training rows without a photo": 0}
     assert np.isnan(read_training_table(folder, traits).training.measured).all()
     assert json.loads((folder / "covariates.json").read_text()) == list(NEEDED)
+
+
+def test_rows_that_are_not_live_take_no_part(
+    build: Build, traits: list[Trait], shards: list[ShardFolders], tmp_path: Path
+) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    rows = pd.read_parquet(shards[0].shard / "observations.parquet")
+    rows = rows[rows["observation_id"].isin(["o0", "o2", "o4"])]
+    write_table(rows, live / "observations.parquet", SHARD_ROW)
+    shards[:] = [replace(shards[0], live=live), replace(shards[1], live=shards[1].shard)]
+    folder, summary = build()
+    assert summary["in"]["records"] == 11 - 3
+    read = read_training_table(folder, traits)
+    assert read.rows["observation_id"].fillna("-").tolist() == ["o0", "o2", "o6", "o8", "-", "-"]
+    expected = [features_of_row(number) for number in (0, 2, 6, 8)]
+    np.testing.assert_array_equal(read.training.image_features[:4], expected)

@@ -1,9 +1,12 @@
 """Coverage over photos, classes and weighted classes."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from plant_traits.errors import ModelError
+from plant_traits.taxa.prediction_sets import scores as score_module
 from plant_traits.taxa.prediction_sets.coverage import evaluate_sets, summarise_coverage
 from plant_traits.taxa.prediction_sets.scores import Score
 from plant_traits.taxa.prediction_sets.thresholds import SetRule
@@ -34,3 +37,15 @@ def test_bad_input_is_refused(photos: int, weights: list[float]) -> None:
     rule = SetRule(Score("softmax", np.ones(3)), 0.8, np.full(3, 0.5))
     with pytest.raises(ModelError, match="coverage of sets"):
         evaluate_sets(rule, np.full((photos, 3), 1 / 3), np.zeros(photos, dtype=np.int64), weights)
+
+
+def test_memory_does_not_grow_with_the_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_module, "CHUNK_ENTRIES", 50_000)
+    rule = SetRule(Score("softmax", np.ones(250)), 0.9, np.full(250, 0.99))
+    probabilities = np.full((24_000, 250), 1 / 250, dtype=np.float32)  # 24 MB, 6 million scores
+    labels = np.arange(24_000) % 250
+    tracemalloc.start()
+    evaluate_sets(rule, probabilities, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000

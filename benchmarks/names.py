@@ -1,0 +1,388 @@
+"""TaxoNet against its baselines on long-tailed photos of virtual plants, and prototypes on real photos.
+
+All methods train the same head (one linear projection of the first 256 principal components of frozen features, and
+cosines with a vector per species) on the same photos with as many tries: of four values of its own strength, for
+TaxoNet of its margin and its β, the one with the best macro recall of the validation photos is taken. Batches have the
+published proportions (8 tail photos on 32) at four times the size. Every training is kept in the folder, so that a
+second run only adds what is missing. Writes a Markdown report.
+
+    python benchmarks/names.py folder ../shared/data report.md [workers]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from name_photos import NamePhotos, load_or_make
+from scipy import stats
+
+from plant_traits.model.encoders import load_encoder
+from plant_traits.model.features import encode_photos, read_features, write_features
+from plant_traits.taxa.taxonet.losses import SMALLEST_GAMMA, LossName
+from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold, score_open_set
+from plant_traits.taxa.taxonet.prototypes import class_prototypes, cosines, leave_one_out_cosines
+from plant_traits.taxa.taxonet.recall import PARTS, evaluate_names
+from plant_traits.taxa.taxonet.selection import TailSampling
+from plant_traits.taxa.taxonet.training import NameFitting, train_names
+
+TRIES: dict[LossName, tuple[dict[str, float], ...]] = {
+    "cross_entropy": tuple({"scale": x} for x in (8.0, 16.0, 24.0, 32.0)),
+    "am_softmax": tuple({"margin": x} for x in (0.05, 0.15, 0.25, 0.35)),
+    "ldam": tuple({"largest": x} for x in (0.1, 0.25, 0.5, 0.7)),
+    "logit_adjustment": tuple({"tau": x} for x in (0.75, 1.0, 1.25, 1.5)),
+    "class_balanced": tuple({"beta": x} for x in (0.9, 0.99, 0.999, 0.9999)),
+    "dual_margin": tuple({"margin": x, "beta": y} for x, y in ((0.15, 0.9), (0.3, 0.9), (0.2, 0.999), (0.3, 0.999))),
+}
+TITLES = {
+    "dual_margin": "TaxoNet",
+    "logit_adjustment": "logit adjustment",
+    "ldam": "LDAM",
+    "am_softmax": "AM-Softmax",
+    "class_balanced": "class-balanced",
+    "cross_entropy": "cross-entropy",
+}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "power scaling (ζ = 1)": {"settings": {"gamma": SMALLEST_GAMMA, "learnable": False}},
+    "regulariser (λ = 0)": {"settings": {"regularisation": 0.0}},
+    "effective priors (frequencies)": {"settings": {"beta": 0.999999}},
+    "norm-guided selection (tail photos stay on top)": {"norm_guided": False},
+    "tail photos and selection": {"extra": 0},
+    "altered copies": {"views": 1},
+}
+TUNING_SEED, SEEDS, ABLATION_SEEDS, REGION_SEEDS = 100, range(5), range(3), range(2)
+BATCH, EXTRA, COMPONENTS = 128, 32, 256
+WEST = 0.0  # photos east of this longitude are one half of the globe
+LEAST_TESTED = 3  # test photos of a species in either half, for the species to be scored there
+MINUS, MULTIPLIED = "\u2212", "\u00d7"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    purpose: str
+    loss: LossName
+    seed: int
+    settings: dict[str, float] = field(default_factory=dict)
+    extra: int = 0
+    norm_guided: bool = True
+    views: int = 2
+    east_only: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from others, the purpose left out."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "purpose"}, sort_keys=True)
+
+
+def reduced(folder: Path) -> NamePhotos:
+    """Return the photos with the principal components of their features; those of the training photos, unaltered."""
+    cached = folder / "components.npz"
+    if not cached.exists():
+        photos = load_or_make(folder)
+        training = photos.features[(photos.rows["part"] == "train").to_numpy()]
+        centre = training.mean(axis=0)
+        _, vectors = np.linalg.eigh(np.cov((training - centre).T))
+        axes = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
+        np.savez(cached, features=(photos.features - centre) @ axes, altered=(photos.altered - centre) @ axes)
+    with np.load(cached) as read:
+        return NamePhotos(pd.read_csv(next(folder.glob("photos-*.csv"))), read["features"], read["altered"])
+
+
+def run(job: Job, folder: Path) -> dict[str, Any]:
+    """Train and score; recall by class is kept for intervals."""
+    torch.set_num_threads(1)
+    photos = reduced(folder)
+    rows, label = photos.rows, photos.rows["label"].to_numpy()
+    part = {name: (rows["part"] == name).to_numpy() for name in ("train", "validation", "test", "unknown")}
+    east = (rows["longitude"] > WEST).to_numpy()
+    classes = np.arange(label.max() + 1)
+    if job.east_only:
+        part["train"], part["validation"] = part["train"] & east, part["validation"] & east
+        classes = np.unique(label[part["train"]])
+    to_class = np.full(label.max() + 2, -1)
+    to_class[classes] = np.arange(len(classes))
+    label = to_class[label]
+    part = {name: chosen if name == "unknown" else chosen & (label >= 0) for name, chosen in part.items()}
+    views = np.stack([photos.features[part["train"]], photos.altered[part["train"]]], axis=1)[:, : job.views]
+    how = NameFitting(
+        loss=job.loss,
+        loss_settings=job.settings,
+        hidden=0,
+        embedding=128,
+        dropout=0.5,
+        weight_decay=0.1,
+        epochs=25,
+        patience=6,
+        sampling=TailSampling(BATCH, job.extra, 0.1 if job.extra else 0.0),
+        norm_guided=job.norm_guided,
+        seed=job.seed,
+    )
+    validation = (photos.features[part["validation"]], label[part["validation"]])
+    started = time.perf_counter()
+    species = [str(number) for number in classes]
+    trained = train_names(views, label[part["train"]], species, validation, how)
+    seconds = time.perf_counter() - started
+    found = score(photos, part, label, trained.model.cosines(photos.features), trained.model.counts)
+    course = trained.course
+    found |= {"validation": float(course["macro_recall"].max()), "epochs": len(course), "seconds": seconds}
+    found["zeta"] = float(course["zeta"].iloc[trained.best_epoch - 1])
+    if job.east_only:
+        found |= _by_half(part["test"], label, east, trained.model.cosines(photos.features), len(classes))
+    return found
+
+
+def score(
+    photos: NamePhotos,
+    part: dict[str, npt.NDArray[np.bool_]],
+    label: npt.NDArray[np.int64],
+    likeness: npt.NDArray[np.floating],
+    counts: npt.NDArray[np.int64],
+) -> dict[str, Any]:
+    """Return the figures of one table row from the cosines of all photos."""
+    known = photos.rows[part["train"]].assign(label=label[part["train"]]).drop_duplicates("label").sort_values("label")
+    ranks = {rank: pd.factorize(known[rank])[0] for rank in ("genus", "family")}
+    tested = part["test"]
+    named = likeness[tested].argmax(axis=1)
+    recall = evaluate_names(named, label[tested], counts, ranks)
+    threshold = known_threshold(familiarity(likeness[part["validation"]]))
+    told = score_open_set(threshold, familiarity(likeness[tested]), familiarity(likeness[part["unknown"]]))
+    return {
+        "macro": recall.macro,
+        **recall.by_part,
+        **recall.by_rank,
+        "tpr": told.true_positive_rate,
+        "tnr": told.true_negative_rate,
+        "balanced": told.balanced_accuracy,
+        "by_class": recall.by_class.tolist(),
+    }
+
+
+def _by_half(
+    tested: npt.NDArray[np.bool_],
+    label: npt.NDArray[np.int64],
+    east: npt.NDArray[np.bool_],
+    likeness: npt.NDArray[np.floating],
+    classes: int,
+) -> dict[str, Any]:
+    """Return macro recall in either half of the globe over the species with enough test photos in both."""
+    halves = {"home": tested & east, "away": tested & ~east}
+    photos = {name: np.bincount(label[chosen], minlength=classes) for name, chosen in halves.items()}
+    both = (photos["home"] >= LEAST_TESTED) & (photos["away"] >= LEAST_TESTED)
+    out: dict[str, Any] = {"species": int(both.sum())}
+    for name, chosen in halves.items():
+        some = chosen & both[np.maximum(label, 0)]
+        named = likeness[some].argmax(axis=1)
+        out[name] = evaluate_names(named, label[some], np.ones(classes)).macro
+        out[f"{name} photos"] = int(some.sum())
+    return out
+
+
+def finished(folder: Path, jobs: Iterable[Job], workers: int) -> dict[str, dict[str, Any]]:
+    """Run what is not in the folder's record yet, and return all results by key."""
+    record = folder / "trainings.jsonl"
+    lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    found: dict[str, dict[str, Any]] = {line["key"]: line for line in map(json.loads, lines)}
+    missing = list({job.key: job for job in jobs if job.key not in found}.values())
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for job, result in zip(missing, pool.map(run, missing, [folder] * len(missing)), strict=True):
+            found[job.key] = {"key": job.key, **result}
+            with record.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(found[job.key]) + "\n")
+            print(
+                f"{job.purpose} {job.loss} {job.seed} {job.settings}: {result['macro']:.3f}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return found
+
+
+def _taxonet(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - arguments of Job
+    return {"extra": EXTRA, **more}
+
+
+def main(folder: Path, data: Path, report: Path, workers: int) -> None:
+    """Train whatever is missing and write the report."""
+    photos = reduced(folder)
+    tries = {
+        loss: [
+            Job("try", loss, TUNING_SEED, values, extra=EXTRA if loss == "dual_margin" else 0) for values in settings
+        ]
+        for loss, settings in TRIES.items()
+    }
+    found = finished(folder, [job for jobs in tries.values() for job in jobs], workers)
+    best = {loss: max(jobs, key=lambda job: found[job.key]["validation"]).settings for loss, jobs in tries.items()}
+
+    def jobs_of(loss: LossName, purpose: str, seeds: range, **more: Any) -> list[Job]:  # noqa: ANN401
+        rest = _taxonet(**more) if loss == "dual_margin" else more
+        return [Job(purpose, loss, seed, **{"settings": best[loss], **rest}) for seed in seeds]
+
+    compared = {loss: jobs_of(loss, "comparison", SEEDS) for loss in TRIES}
+    found = finished(folder, [job for jobs in compared.values() for job in jobs], workers)
+    regions = {loss: jobs_of(loss, "regions", REGION_SEEDS, east_only=True) for loss in TRIES}
+    ablations = {"nothing": compared["dual_margin"][: len(ABLATION_SEEDS)]}
+    for name, change in ABLATIONS.items():
+        settings = {**best["dual_margin"], **change.get("settings", {})}
+        ablations[name] = jobs_of("dual_margin", "ablation", ABLATION_SEEDS, **{**change, "settings": settings})
+    found = finished(folder, [job for jobs in (*regions.values(), *ablations.values()) for job in jobs], workers)
+    text = [*_described(photos), *_comparison(photos, compared, found), *_ablation(ablations, found)]
+    text += [*_regions(regions, found), *_real(folder, data)]
+    report.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _described(photos: NamePhotos) -> list[str]:
+    rows = photos.rows
+    trained = rows[rows["part"] == "train"]["label"].value_counts()
+    sizes = rows["part"].value_counts()
+    return [
+        "# Names from photos with a long tail",
+        "",
+        f"Virtual plants: {trained.size} known species with {trained.max()} to {trained.min()} training photos "
+        f"({sizes['train']:,} in all, each with one altered copy), {sizes['validation']} validation and "
+        f"{sizes['test']:,} test photos, balanced over species; {sizes['unknown']} photos of 30 held-out species. "
+        f"{COMPONENTS} principal components of frozen EfficientNet-lite0 features. Head, middle and tail: more than "
+        "100, 20 to 100, fewer than 20 training photos.",
+        "",
+    ]
+
+
+def _comparison(photos: NamePhotos, compared: dict[LossName, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
+    reference = _by_class(compared["dual_margin"], found)
+    columns = ("macro", *PARTS, "genus", "family", "tnr", "balanced")
+    lines = [
+        "## Comparison",
+        "",
+        f"Means over {len(SEEDS)} seeds with 95 % intervals of the mean (Student's t). The last column is the "
+        "difference of macro recall with TaxoNet and its 95 % interval from resampled species (seeds averaged), which "
+        "is what a new flora would change. TNR: held-out species below the threshold that keeps 95 % of the validation "
+        "photos.",
+        "",
+        f"| method | macro recall | {' | '.join(columns[1:-2])} | TNR | balanced accuracy | TaxoNet {MINUS} method |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
+    for loss, title in TITLES.items():
+        results = [found[job.key] for job in compared[loss]]  # type: ignore[index]
+        cells = [_interval([result[name] for result in results]) for name in columns]
+        chosen = ", ".join(f"{name} {value:g}" for name, value in compared[loss][0].settings.items())  # type: ignore[index]
+        gain = "" if loss == "dual_margin" else _resampled(reference - _by_class(compared[loss], found))  # type: ignore[index]
+        lines.append(f"| {title} ({chosen}) | {' | '.join(cells)} | {gain} |")
+    plain = _prototypes(photos)
+    gain = _resampled(reference - np.array(plain["by_class"]))
+    lines.append(f"| prototypes, no training | {' | '.join(f'{plain[x]:.3f}' for x in columns)} | {gain} |")
+    zeta = [found[job.key]["zeta"] for job in compared["dual_margin"]]
+    seconds = np.mean([found[job.key]["seconds"] for jobs in compared.values() for job in jobs])
+    return [
+        *lines,
+        "",
+        f"TaxoNet's learned ζ: {min(zeta):.3f} to {max(zeta):.3f}. A training took {seconds:.0f} s.",
+        "",
+    ]
+
+
+def _prototypes(photos: NamePhotos) -> dict[str, Any]:
+    rows, label = photos.rows, photos.rows["label"].to_numpy()
+    part = {name: (rows["part"] == name).to_numpy() for name in ("train", "validation", "test", "unknown")}
+    centre = photos.features[part["train"]].mean(axis=0)
+    counts = np.bincount(label[part["train"]])
+    prototypes = class_prototypes(photos.features[part["train"]] - centre, label[part["train"]], len(counts))
+    return score(photos, part, label, cosines(photos.features - centre, prototypes), counts)
+
+
+def _ablation(ablations: dict[str, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
+    lines = ["## TaxoNet without one of its parts", "", f"{len(ABLATION_SEEDS)} seeds; as above.", ""]
+    lines += [
+        "| without | macro recall | head | middle | tail | TNR | whole − without |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    whole = _by_class(ablations["nothing"], found)
+    for name, jobs in ablations.items():
+        cells = [_interval([found[job.key][x] for job in jobs]) for x in ("macro", *PARTS, "tnr")]
+        gain = "" if name == "nothing" else _resampled(whole - _by_class(jobs, found))
+        lines.append(f"| {name} | {' | '.join(cells)} | {gain} |")
+    return [*lines, ""]
+
+
+def _regions(regions: dict[LossName, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
+    first = found[regions["dual_margin"][0].key]
+    lines = [
+        "## From one half of the globe to the other",
+        "",
+        f"Trained and stopped on photos east of Greenwich; macro recall over the {first['species']} species with "
+        f"{LEAST_TESTED} test photos or more in both halves ({first['home photos']} east, {first['away photos']} "
+        f"west), mean of {len(REGION_SEEDS)} seeds.",
+        "",
+        "| method | east (home) | west (away) | lost |",
+        "|---|---|---|---|",
+    ]
+    for loss, title in TITLES.items():
+        results = [found[job.key] for job in regions[loss]]  # type: ignore[index]
+        home, away = (float(np.mean([result[name] for result in results])) for name in ("home", "away"))
+        lines.append(f"| {title} | {home:.3f} | {away:.3f} | {home - away:.3f} |")
+    return [*lines, ""]
+
+
+def _real(folder: Path, data: Path) -> list[str]:
+    """Score prototypes on real photos, the photos of one observation being left out together."""
+    table = pd.read_csv(data / "photos" / "inat_ucsc.csv")
+    files = [data / "photos" / "inat_ucsc" / name for name in table["img_name"]]
+    table, files = table[[path.is_file() for path in files]], [path for path in files if path.is_file()]
+    cached = folder / "real-dinov2-small.parquet"
+    if not cached.exists():
+        encoded = encode_photos([x.name for x in files], (x.read_bytes() for x in files), load_encoder("dinov2-small"))
+        write_features(encoded, cached)
+    read = read_features(cached)
+    usable = np.array([status == "ok" for status in read.status])
+    species, label = np.unique(table["scientific_name"].to_numpy(dtype=str)[usable], return_inverse=True)
+    likeness = leave_one_out_cosines(read.features[usable], label, table["iNat ID"].to_numpy()[usable], len(species))
+    counts = np.bincount(label)
+    known = table[usable].assign(label=label).drop_duplicates("label").sort_values("label")
+    ranks = {rank: pd.factorize(known[f"taxon_{rank}_name"])[0] for rank in ("genus", "family")}
+    ranked = (-likeness).argsort(axis=1)
+    recall = evaluate_names(ranked[:, 0], label, counts, ranks)
+    five = float((ranked[:, :5] == label[:, None]).any(axis=1).mean())
+    rng = np.random.default_rng(0)
+    spread = np.quantile([rng.choice(recall.by_class, len(species)).mean() for _ in range(2000)], [0.025, 0.975])
+    alone = int((counts == 1).sum())
+    return [
+        "## Real photos",
+        "",
+        f"{usable.sum()} photos of {len(species)} species ({counts.min()} to {counts.max()} each, median "
+        f"{np.median(counts):g}; {alone} species with one photo, which leaving it out makes unknown), frozen "
+        "DINOv2-small features, prototypes made without the photo's own observation, nothing trained: accuracy "
+        f"{recall.accuracy:.3f}, among the first five {five:.3f}, macro recall {recall.macro:.3f} (95 % interval from "
+        f"resampled species {spread[0]:.3f} to {spread[1]:.3f}), genus {recall.by_rank['genus']:.3f}, family "
+        f"{recall.by_rank['family']:.3f}.",
+    ]
+
+
+def _by_class(jobs: list[Job], found: dict[str, dict[str, Any]]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.mean([found[job.key]["by_class"] for job in jobs], axis=0))
+
+
+def _interval(values: list[float]) -> str:
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):.3f} ± {half:.3f}"
+
+
+def _resampled(differences: npt.NDArray[np.float64]) -> str:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, len(differences), (4000, len(differences)))
+    low, high = np.quantile(differences[drawn].mean(axis=1), [0.025, 0.975])
+    return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 1)

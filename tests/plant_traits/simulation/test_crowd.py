@@ -1,0 +1,119 @@
+"""The simulated crowd, and what the rules make of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from plant_traits.errors import InputError
+from plant_traits.simulation.crowd import KINDS, Crowd, CrowdSettings, simulate_crowd
+from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
+from plant_traits.taxa.votes.plantnet_rule import plantnet_names
+from plant_traits.taxa.votes.rule_scores import RuleScore, score_rule
+
+SEEDS = (0, 1, 2)
+
+
+def truth_of(crowd: Crowd) -> pd.DataFrame:
+    names = np.array(crowd.species, dtype=object)[crowd.truth]
+    return pd.DataFrame({"observation_id": crowd.votes.observations, "taxon": names})
+
+
+@pytest.fixture(scope="module")
+def crowds() -> list[Crowd]:
+    return [simulate_crowd(CrowdSettings(observations=8000, users=1500, species=300), seed) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def scored(crowds: list[Crowd]) -> list[dict[str, RuleScore]]:
+    return [
+        {
+            "plantnet": score_rule(plantnet_names(crowd.votes).decisions, truth_of(crowd)),
+            "agreement": score_rule(worker_agreement_names(crowd.votes), truth_of(crowd)),
+            "majority": score_rule(majority_names(crowd.votes), truth_of(crowd)),
+            "two thirds": score_rule(two_thirds_names(crowd.votes), truth_of(crowd)),
+        }
+        for crowd in crowds
+    ]
+
+
+def test_kinds_name_as_well_as_they_should(crowds: list[Crowd]) -> None:
+    crowd = crowds[0]
+    votes = crowd.votes
+    right = votes.taxon == crowd.truth[votes.observation]
+    kind = crowd.kind[votes.user]
+    of_kind = {name: right[kind == code].mean() for code, name in enumerate(KINDS[:3])}
+    assert of_kind["expert"] == pytest.approx(0.97, abs=0.015)
+    assert 0.45 < of_kind["novice"] < 0.85
+    assert of_kind["spammer"] < 0.03
+    assert (kind == KINDS.index("spammer")).mean() == pytest.approx(0.05, abs=0.01)
+    assert len(votes) / len(votes.observations) == pytest.approx(1.35, abs=0.03)
+
+
+def test_species_have_a_long_tail_and_all_are_observed(crowds: list[Crowd]) -> None:
+    count = np.sort(np.bincount(crowds[0].truth))[::-1]
+    assert len(count) == 300
+    assert count[0] > 100 * count[-1] >= 100
+    assert count[:30].sum() > 0.5 * count.sum()
+
+
+def test_the_same_seed_gives_the_same_crowd_and_another_another() -> None:
+    settings = CrowdSettings(observations=200, users=50, species=20)
+    one, same, other = (simulate_crowd(settings, seed) for seed in (3, 3, 4))
+    assert np.array_equal(one.votes.taxon, same.votes.taxon)
+    assert np.array_equal(one.votes.user, same.votes.user)
+    assert not np.array_equal(one.truth, other.truth)
+
+
+def test_adversaries_leave_the_votes_of_others_as_they_are() -> None:
+    quiet = simulate_crowd(CrowdSettings(observations=500, users=100, species=40), 5)
+    loud = simulate_crowd(CrowdSettings(observations=500, users=100, species=40, adversaries=0.05), 5)
+    of_others = loud.kind[loud.votes.user] != KINDS.index("adversary")
+    for name in ("observation", "user", "taxon", "author"):
+        assert np.array_equal(getattr(loud.votes, name)[of_others], getattr(quiet.votes, name))
+    wrong = loud.votes.taxon[~of_others] != loud.truth[loud.votes.observation[~of_others]]
+    assert wrong.all()
+    assert (~of_others).sum() == pytest.approx(5 * 7, abs=2)
+
+
+def test_names_are_right_in_the_published_order(scored: list[dict[str, RuleScore]]) -> None:
+    for of_rule in scored:
+        accuracy = {rule: score.accuracy for rule, score in of_rule.items()}
+        assert accuracy["plantnet"] > accuracy["agreement"] > accuracy["majority"] > accuracy["two thirds"]
+
+
+def test_the_plantnet_rule_keeps_more_than_two_thirds_at_no_lower_accuracy(scored: list[dict[str, RuleScore]]) -> None:
+    for of_rule in scored:
+        ours, thirds = of_rule["plantnet"], of_rule["two thirds"]
+        assert ours.accepted > 1.5 * thirds.accepted
+        assert ours.species_kept > thirds.species_kept
+        assert ours.accepted_accuracy > thirds.accepted_accuracy - 0.01
+        assert ours.accepted_accuracy > of_rule["majority"].accepted_accuracy + 0.1
+
+
+@pytest.mark.parametrize("agreeing", [1, 2])
+def test_adversaries_do_not_lower_accepted_accuracy_by_a_point(
+    scored: list[dict[str, RuleScore]], agreeing: int
+) -> None:
+    for seed, of_rule in zip(SEEDS, scored, strict=True):
+        settings = CrowdSettings(observations=8000, users=1500, species=300, adversaries=0.05, agreeing=agreeing)
+        crowd = simulate_crowd(settings, seed)
+        found = score_rule(plantnet_names(crowd.votes).decisions, truth_of(crowd))
+        assert found.accepted_accuracy > of_rule["plantnet"].accepted_accuracy - 0.01
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"species": 4},
+        {"observations": 10},
+        {"users": 3},
+        {"votes": 0.5},
+        {"agreeing": 0},
+        {"experts": 0.8, "spammers": 0.5},
+    ],
+)
+def test_a_crowd_that_cannot_be_is_an_error(bad: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="crowd: expected"):
+        CrowdSettings(**bad)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""Training of a head: it learns, repeats itself, stops on macro recall; models survive a file; bad input."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from plant_traits.errors import ModelError
+from plant_traits.taxa.taxonet.names_model import load_names_model, save_names_model
+from plant_traits.taxa.taxonet.open_set import familiarity
+from plant_traits.taxa.taxonet.recall import evaluate_names
+from plant_traits.taxa.taxonet.selection import TailSampling
+from plant_traits.taxa.taxonet.training import NameFitting, TrainedNames, train_names
+
+COUNTS = np.array([120, 60, 30, 15, 8, 4])
+SPECIES = tuple(f"Genus{k} epithet" for k in range(len(COUNTS)))
+QUICK = NameFitting(hidden=0, embedding=16, epochs=8, dropout=0.0, sampling=TailSampling(batch=32), learning_rate=5e-3)
+
+
+def photos(counts: np.ndarray, seed: int, noise: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    centres = 3 + np.random.default_rng(99).normal(size=(len(counts), 20))
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return centres[labels] + noise * np.random.default_rng(seed).normal(size=(len(labels), 20)), labels
+
+
+def fitted(**change: object) -> TrainedNames:
+    features, labels = photos(COUNTS, 0)
+    return train_names(
+        features, labels, SPECIES, photos(np.full(6, 10), 1), replace(QUICK, **change), encoder_identity="e"
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "loss", ["cross_entropy", "am_softmax", "ldam", "logit_adjustment", "class_balanced", "dual_margin"]
+)
+def test_every_loss_learns_what_can_be_told_apart(loss: str) -> None:
+    model = fitted(loss=loss, epochs=20, patience=20).model
+    features, labels = photos(np.full(6, 50), 2)
+    assert evaluate_names(model.cosines(features).argmax(axis=1), labels, COUNTS).macro > 0.9
+    posteriors = model.posteriors(model.cosines(features))
+    np.testing.assert_allclose(posteriors.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_model_and_leaves_the_generator_alone() -> None:
+    torch.manual_seed(7)
+    before = torch.rand(3)
+    torch.manual_seed(7)
+    one = fitted()
+    assert torch.equal(torch.rand(3), before)
+    other, third = fitted(), fitted(seed=1)
+    features, _ = photos(COUNTS, 3)
+    assert np.array_equal(one.model.cosines(features), other.model.cosines(features))
+    assert not np.array_equal(one.model.cosines(features), third.model.cosines(features))
+    assert one.course.equals(other.course)
+
+
+def test_the_model_is_that_of_the_best_epoch() -> None:
+    trained = fitted(epochs=12, patience=3, learning_rate=2e-3)
+    best = trained.course["macro_recall"].idxmax()
+    assert trained.best_epoch == trained.course["epoch"][best]
+    assert len(trained.course) <= trained.best_epoch + 3
+    features, labels = photos(np.full(6, 10), 1)
+    cosines = trained.model.cosines(features)
+    assert evaluate_names(cosines.argmax(axis=1), labels, COUNTS).macro == trained.course["macro_recall"][best]
+    assert (familiarity(cosines) >= trained.model.threshold).mean() >= 0.95
+
+
+def test_the_power_scaling_is_learned_and_stays_in_range() -> None:
+    zeta = fitted().course["zeta"]
+    assert zeta.nunique() > 1 and (zeta >= 1).all()
+    assert fitted(loss="ldam").course["zeta"].isna().all()
+
+
+def test_views_are_used() -> None:
+    features, labels = photos(COUNTS, 0)
+    far = np.stack([features, features + 100.0], axis=1)  # a second view that says nothing of the first
+    validation = photos(np.full(6, 10), 1)
+    plain = train_names(features, labels, SPECIES, validation, QUICK).course["loss"]
+    single = train_names(features[:, None], labels, SPECIES, validation, QUICK).course["loss"]
+    assert np.array_equal(plain, single)
+    assert not np.array_equal(plain, train_names(far, labels, SPECIES, validation, QUICK).course["loss"])
+
+
+def test_models_survive_a_file(tmp_path: Path) -> None:
+    model = fitted(hidden=8).model
+    save_names_model(model, tmp_path / "names.safetensors")
+    read = load_names_model(tmp_path / "names.safetensors")
+    features, _ = photos(COUNTS, 3)
+    assert np.array_equal(read.cosines(features), model.cosines(features))
+    assert np.array_equal(read.embeddings(features), model.embeddings(features))
+    assert np.array_equal(read.shift, model.shift) and np.array_equal(read.counts, COUNTS)
+    assert (read.species, read.scale, read.threshold, read.encoder_identity) == (SPECIES, 32.0, model.threshold, "e")
+
+
+def test_damaged_models_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "names.safetensors"
+    save_names_model(fitted().model, path)
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b"plant-traits-names-1", b"plant-traits-names-9")):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match="train it again"):
+            load_names_model(path)
+    with pytest.raises(ModelError, match="train it again"):
+        load_names_model(tmp_path / "absent")
+
+
+def test_bad_input_is_refused() -> None:
+    features, labels = photos(COUNTS, 0)
+    validation = photos(np.full(6, 10), 1)
+    holed = features.copy()
+    holed[3, 2] = np.nan
+    with pytest.raises(ModelError, match="training features"):
+        train_names(holed, labels, SPECIES, validation, QUICK)
+    with pytest.raises(ModelError, match="1 numbers that are not finite"):
+        train_names(holed[:, None], labels, SPECIES, validation, QUICK)
+    with pytest.raises(ModelError, match="a label for each"):
+        train_names(features, labels[:-1], SPECIES, validation, QUICK)
+    with pytest.raises(ModelError, match="same length"):
+        train_names(features[:, :5], labels, SPECIES, validation, QUICK)
+    with pytest.raises(ModelError, match="1 classes without"):
+        train_names(features, labels, (*SPECIES, "Novum sine"), validation, QUICK)
+    with pytest.raises(ModelError, match="validation photos"):
+        train_names(features, labels, SPECIES, (features[:0], labels[:0]), QUICK)
+    with pytest.raises(ModelError, match="0 to 5"):
+        train_names(features, labels, SPECIES, (features, labels + 1), QUICK)
+    with pytest.raises(ModelError, match="an epoch or more"):
+        train_names(features, labels, SPECIES, validation, replace(QUICK, epochs=0))
+    with pytest.raises(ModelError, match="features of length 20"):
+        fitted().model.cosines(features[:, :4])

@@ -16,17 +16,42 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from plant_traits.simulation.crowd import Crowd, CrowdSettings, simulate_crowd
+from plant_traits.simulation.crowd import Crowd, CrowdSettings, simulate_crowd, with_model
 from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
+from plant_traits.taxa.votes.ai_option import AiOption
+from plant_traits.taxa.votes.community_rule import community_names
 from plant_traits.taxa.votes.plantnet_rule import plantnet_names
 from plant_traits.taxa.votes.rule_scores import score_rule
+from plant_traits.taxa.votes.taxonomy import Taxonomy
 from plant_traits.taxa.votes.vote_table import VoteTable
+
+MODEL_SKILL, THRESHOLD = 0.8, 0.7
+OPTIONS = {
+    "no model": AiOption(),
+    "fixed weight 1.7": AiOption("fixed"),
+    "invalidating": AiOption("invalidating"),
+    f"confident from {THRESHOLD}": AiOption("confident", threshold=THRESHOLD),
+}
+
+
+def community(votes: VoteTable) -> pd.DataFrame:
+    """Run iNaturalist's rule on species and genera below one root."""
+    species = pd.Series(votes.taxa)
+    genus = species.str.partition(" ")[0]
+    rows = [
+        pd.DataFrame({"taxon": species, "parent": genus, "rank": "species"}),
+        pd.DataFrame({"taxon": genus.unique(), "parent": "Plantae", "rank": "genus"}),
+        pd.DataFrame({"taxon": ["Plantae"], "parent": [None], "rank": ["kingdom"]}),
+    ]
+    return community_names(votes, Taxonomy.of(pd.concat(rows, ignore_index=True)))
+
 
 RULES: dict[str, Callable[[VoteTable], pd.DataFrame]] = {
     "Pl@ntNet": lambda votes: plantnet_names(votes).decisions,
     "worker agreement": worker_agreement_names,
     "majority": majority_names,
     "two thirds": two_thirds_names,
+    "iNaturalist": community,
 }
 SCORES = {
     "accuracy": "right, of all",
@@ -55,10 +80,23 @@ def scores(settings: CrowdSettings, seeds: range, least_votes: int = 1) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def scores_of_options(settings: CrowdSettings, seeds: range) -> pd.DataFrame:
+    """Return one row per option of a model's votes and seed, under the Pl@ntNet rule."""
+    rows = []
+    for seed in seeds:
+        crowd = with_model(simulate_crowd(settings, seed), MODEL_SKILL, seed)
+        truth = truth_of(crowd)
+        rows += [
+            {"rule": name, "seed": seed} | asdict(score_rule(plantnet_names(crowd.votes, option).decisions, truth))
+            for name, option in OPTIONS.items()
+        ]
+    return pd.DataFrame(rows)
+
+
 def table(found: pd.DataFrame) -> str:
     """Return the scores as Markdown, percent."""
     lines = [f"| rule | {' | '.join(SCORES.values())} |", "|---|" + "---:|" * len(SCORES)]
-    for rule in RULES:
+    for rule in found["rule"].unique():
         own = 100 * found[found["rule"] == rule][list(SCORES)]
         cells = [f"{own[name].mean():.1f} ± {own[name].std():.1f}" for name in SCORES]
         lines.append(f"| {rule} | {' | '.join(cells)} |")
@@ -71,6 +109,8 @@ def main(n_seeds: int) -> None:
     quiet = scores(CrowdSettings(), seeds)
     print(f"All observations, {n_seeds} seeds, percent:\n\n{table(quiet)}\n")
     print(f"Observations with two votes or more:\n\n{table(scores(CrowdSettings(), seeds, 2))}\n")
+    print(f"The Pl@ntNet rule with a model that is right in {MODEL_SKILL:.0%}:\n")
+    print(f"{table(scores_of_options(CrowdSettings(), seeds))}\n")
     print("Adversaries, 5 % of the users, who agree in groups; change of accuracy of accepted names, points:\n")
     print(f"| rule | {' | '.join(f'groups of {k}' for k in (1, 2, 3))} |\n|---|---:|---:|---:|")
     attacked = {k: scores(CrowdSettings(adversaries=0.05, agreeing=k), seeds) for k in (1, 2, 3)}

@@ -1,10 +1,10 @@
 """TaxoNet against its baselines on long-tailed photos of virtual plants, and prototypes on real photos.
 
-All methods train the same head (one linear projection of the first 256 principal components of frozen features, and
-cosines with a vector per species) on the same photos with as many tries: of four values of its own strength, for
-TaxoNet of its margin and its β, the one with the best macro recall of the validation photos is taken. Batches have the
-published proportions (8 tail photos on 32) at four times the size. Every training is kept in the folder, so that a
-second run only adds what is missing. Writes a Markdown report.
+All methods train the same head (one linear projection of frozen features, and cosines with a vector per species) on the
+same photos with as many tries: of four values of its own strength, for TaxoNet of its margin and its β, the one with
+the best macro recall of the validation photos is taken. Batches have the published proportions (8 tail photos on 32) at
+four times the size. Every training is kept in the folder, so that a second run only adds what is missing. Writes a
+Markdown report.
 
     python benchmarks/names.py folder ../shared/data report.md [workers]
 """
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "tail photos and selection": {"extra": 0},
     "altered copies": {"views": 1},
 }
-TUNING_SEED, SEEDS, ABLATION_SEEDS, REGION_SEEDS = 100, range(5), range(3), range(2)
-BATCH, EXTRA, COMPONENTS = 128, 32, 256
+TUNING_SEED, SEEDS, ABLATION_SEEDS, REGION_SEEDS = 100, range(5), range(2), range(2)
+BATCH, EXTRA = 128, 32
 WEST = 0.0  # photos east of this longitude are one half of the globe
 LEAST_TESTED = 3  # test photos of a species in either half, for the species to be scored there
 MINUS, MULTIPLIED = "\u2212", "\u00d7"
@@ -87,24 +88,16 @@ class Job:
         return json.dumps({name: value for name, value in asdict(self).items() if name != "purpose"}, sort_keys=True)
 
 
-def reduced(folder: Path) -> NamePhotos:
-    """Return the photos with the principal components of their features; those of the training photos, unaltered."""
-    cached = folder / "components.npz"
-    if not cached.exists():
-        photos = load_or_make(folder)
-        training = photos.features[(photos.rows["part"] == "train").to_numpy()]
-        centre = training.mean(axis=0)
-        _, vectors = np.linalg.eigh(np.cov((training - centre).T))
-        axes = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
-        np.savez(cached, features=(photos.features - centre) @ axes, altered=(photos.altered - centre) @ axes)
-    with np.load(cached) as read:
-        return NamePhotos(pd.read_csv(next(folder.glob("photos-*.csv"))), read["features"], read["altered"])
+@lru_cache(maxsize=1)
+def cached_photos(folder: Path) -> NamePhotos:
+    """Read the photos once per process."""
+    return load_or_make(folder)
 
 
 def run(job: Job, folder: Path) -> dict[str, Any]:
     """Train and score; recall by class is kept for intervals."""
     torch.set_num_threads(1)
-    photos = reduced(folder)
+    photos = cached_photos(folder)
     rows, label = photos.rows, photos.rows["label"].to_numpy()
     part = {name: (rows["part"] == name).to_numpy() for name in ("train", "validation", "test", "unknown")}
     east = (rows["longitude"] > WEST).to_numpy()
@@ -216,7 +209,7 @@ def _taxonet(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - arguments of Job
 
 def main(folder: Path, data: Path, report: Path, workers: int) -> None:
     """Train whatever is missing and write the report."""
-    photos = reduced(folder)
+    photos = cached_photos(folder)
     tries = {
         loss: [
             Job("try", loss, TUNING_SEED, values, extra=EXTRA if loss == "dual_margin" else 0) for values in settings
@@ -253,8 +246,8 @@ def _described(photos: NamePhotos) -> list[str]:
         f"Virtual plants: {trained.size} known species with {trained.max()} to {trained.min()} training photos "
         f"({sizes['train']:,} in all, each with one altered copy), {sizes['validation']} validation and "
         f"{sizes['test']:,} test photos, balanced over species; {sizes['unknown']} photos of 30 held-out species. "
-        f"{COMPONENTS} principal components of frozen EfficientNet-lite0 features. Head, middle and tail: more than "
-        "100, 20 to 100, fewer than 20 training photos.",
+        "Frozen EfficientNet-lite0 features. Head, middle and tail: more than 100, 20 to 100, fewer than 20 training "
+        "photos.",
         "",
     ]
 

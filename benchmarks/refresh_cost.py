@@ -245,7 +245,7 @@ def plan(rows: int, change: float, months: int) -> None:
     for month in range(1, months + 1):
         count = round(change * rows)
         order = random.permutation(len(now))
-        now.loc[order[:count], "coordinate_uncertainty_m"] = float(month)
+        now.loc[order[:count], "coordinate_uncertainty_m"] = 1.0 + month
         now = pd.concat([now.drop(index=order[count : 2 * count]), draw(count, month * 10**9)], ignore_index=True)
         start = time.perf_counter()
         made = plan_increment(now, 4096, made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.preparation import gather_model_inputs, gather_records, obtain_model
-from tasks.cells import assess, estimate, fill_cells, merge, reduce_moments, weigh
+from tasks.cells import assess, estimate, expect, fill_cells, merge, reduce_moments, weigh
 from tasks.context import RunContext
 from tasks.kept_model import tell_of
 from tasks.maps import cite, compare, lay_out_maps, release, show_photos
@@ -31,8 +31,9 @@ def refresh_maps(run: RunContext, model: str = "kept") -> str:
     estimates = estimate(run, world, moments, covariates)
     cells = fill_cells(run, world, inputs, estimates, land, covariates)
     applicability = assess(run, world, covariates, kept.model)
+    bias = expect(run, world, inputs, estimates, covariates)
     weighted = weigh(run, live, predictions, records.observations)
-    maps = lay_out_maps(run, inputs, cells, estimates, applicability, weighted, kept.model)
+    maps = lay_out_maps(run, inputs, cells, estimates, applicability, weighted, bias, kept.model)
     comparison = compare(run, world, inputs, maps, cells, estimates, weighted, land, records.observations, records.taxa)
     used = cite(run, world, maps, live, predictions)
     sheet = show_photos(run, shards, live, predictions, read.points, read.features, kept.model)
@@ -61,6 +62,7 @@ def refresh_maps(run: RunContext, model: str = "kept") -> str:
             "estimates": estimates,
             "cells": cells,
             "applicability": applicability,
+            "expected bias": bias,
             "cells weighed by effort": weighted,
             "maps": maps,
             "comparison": comparison,

@@ -134,6 +134,15 @@ LAYERS: Mapping[str, Layer] = {
         ),
         Layer("i_squared", "share of scatter among species of {trait}", "number", attributes={"comment": _OF_PHOTOS}),
         Layer(
+            "expected_bias",
+            "expected error of the mean of the photos of {trait} beyond its standard error",
+            "working",
+            attributes={
+                "comment": "root mean square, from the bias ratio of cells with vegetation plots (Meng 2018); it holds "
+                "the model's own bias too, and is a ceiling of the sample's"
+            },
+        ),
+        Layer(
             "dissimilarity",
             "dissimilarity of the cell's climate and soil to what the model of {trait} was trained on",
             "number",

@@ -52,7 +52,7 @@ class PhotoVariances:
         n, y, v = (cells.rows[name] for name in ("n", "sum_y", "sum_v"))
         centre = (cells.total("sum_y") / cells.n)[cells.of_row]
         of_species = cells.species_of_row
-        count, sum_v = np.bincount(of_species, n), np.bincount(of_species, v)
+        count, sum_v = np.bincount(of_species, n).astype(np.float64), np.bincount(of_species, v).astype(np.float64)
         shifted = np.bincount(of_species, y - n * centre)  # about the cell's mean, which keeps the digits
         squares = np.bincount(of_species, cells.rows["sum_y2"] - 2 * centre * y + n * centre**2)
         cell = cells.cell_of(of_species)

@@ -38,6 +38,7 @@ def build_product(
     provenance: Mapping[str, str],
     applicability: pd.DataFrame | None = None,
     effort: pd.DataFrame | None = None,
+    bias: pd.DataFrame | None = None,
 ) -> xr.Dataset:
     """Lay what is known of the cells on the grid, with a flag for its source and its quality in every cell.
 
@@ -61,6 +62,7 @@ def build_product(
         applicability: columns cell, trait, dissimilarity and outside; None leaves both layers empty.
         effort: columns cell, n_records and n_observers; a mapped cell that is not in it has none; None leaves the
             layers empty.
+        bias: columns cell, trait and expected_bias, of cells with photos; None leaves the layer empty.
 
     Returns:
         A dataset of the layers of ``maps.layers``: ``LAYERS`` (trait, lat, lon) and ``COMMON_LAYERS`` (lat, lon),
@@ -118,6 +120,7 @@ def build_product(
         **counted,
         "heterogeneity": np.where(shown, photo["tau2"], np.nan),
         "i_squared": np.where(shown, photo["i2"], np.nan),
+        "expected_bias": _of_shown(bias, "expected_bias", traits, grid, shown),
         "dissimilarity": dissimilarity,
         "applicability": outside,
         "source": np.select([mostly_photos, shown], [SOURCE["photos"], SOURCE["geospatial"]], SOURCE["none"]),
@@ -146,6 +149,14 @@ def _applicability(
     dissimilarity = np.where(shown, found["dissimilarity"], np.nan)
     flags = np.where(found["outside"] > 0, APPLICABILITY["outside"], APPLICABILITY["inside"])
     return dissimilarity, np.where(np.isfinite(dissimilarity), flags, APPLICABILITY["none"])
+
+
+def _of_shown(
+    frame: pd.DataFrame | None, column: str, traits: Sequence[Trait], grid: Grid, shown: npt.NDArray[np.bool_]
+) -> FloatArray:
+    if frame is None:
+        return np.full(shown.shape, np.nan)
+    return np.where(shown, _stack(frame, (column,), traits, grid, column)[column], np.nan)
 
 
 def _effort(frame: pd.DataFrame | None, grid: Grid, mapped: npt.NDArray[np.bool_]) -> dict[str, FloatArray]:

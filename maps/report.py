@@ -166,7 +166,7 @@ def _scatters(inputs: ReportInputs, trait: Trait) -> list[dict[str, Any]]:
         truth = _natural(reference, product, trait)
         if truth is None or not np.isfinite(truth).any():
             continue
-        candidates = {inputs.published_name: product, **inputs.maps}
+        candidates = {inputs.published_name: inputs.unseen.get(name, product), **inputs.maps}
         panels = [
             ScatterPanel(label, values, truth, area)
             for label, other in candidates.items()

@@ -63,6 +63,8 @@ class ReportInputs:
         published_map: the name under which the scores hold the product; the first map when absent there.
         plot_coverage: how often intervals of cells held plots' means, cross-fitted, see ``maps.small_area_map``; None
             where the run has no plots.
+        unseen: published ``location`` that a reference of that name had no say in, drawn against it instead of the
+            product's.
     """
 
     title: str
@@ -87,6 +89,7 @@ class ReportInputs:
     maps: Mapping[str, xr.Dataset] = field(default_factory=dict)
     published_map: str | None = None
     plot_coverage: pd.DataFrame | None = None
+    unseen: Mapping[str, xr.Dataset] = field(default_factory=dict)
 
     @property
     def published_name(self) -> str:

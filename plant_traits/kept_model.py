@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from plant_traits.steps import Artifact, StepStore
 from plant_traits.workspace import Workspace
 
 KEPT = "models"
+
+logger = logging.getLogger("plant_traits.run")
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def find_kept(workspace: Workspace, lineage: str) -> KeptModel | None:
             f"({error!r}): remove it, and the next refresh trains, or ask for a model"
         ) from error
     if model is None or page is None:
+        logger.warning("the model that %s keeps, trained in %s, is gone or damaged: it cannot be used", lineage, run)
         return None
     there = {name: artifact for name, artifact in made_of.items() if artifact is not None}
     return KeptModel(model, page, there, run, month, fits)

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from maps.stages.applicability import assess_applicability
 from maps.stages.cells import estimate_cells, merge_moments, reduce_shard
 from maps.stages.effort import reduce_shard_to_subcells, weigh_by_effort
+from maps.stages.sampling_bias import expect_bias
 from maps.stages.small_area import fill_map
 from plant_traits.code_version import code_version
 from plant_traits.inference.cluster import ShardJob
@@ -91,6 +92,32 @@ def fill_cells(
         inputs={
             "plots": read_inputs(run, inputs).digest("plots", "products"),
             **{name: artifact.digest for name, artifact in parts.items()},
+        },
+    )
+
+
+@task(name="expect bias", cache_policy=NO_CACHE)
+def expect(
+    run: RunContext, world: Artifact | None, inputs: Artifact, estimates: Artifact, covariates: Artifact
+) -> Artifact:
+    """State by how much the mean of a cell's photos is to be expected to be off, from cells with plots."""
+    rasters = rasters_of(run, world)
+    return run.step(
+        "expected bias",
+        "expected-bias",
+        partial(
+            expect_bias,
+            spec=run.spec,
+            root=run.data_root(world),
+            estimates=run.store.fetch(estimates),
+            covariates=run.store.fetch(covariates),
+            rasters=rasters,
+        ),
+        parameters={"run": run.spec.parameters, "layers": describe_layers(rasters)},
+        inputs={
+            "plots": read_inputs(run, inputs).digest("plots", "products"),
+            "estimates": estimates.digest,
+            "covariates": covariates.digest,
         },
     )
 

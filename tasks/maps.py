@@ -36,6 +36,7 @@ def lay_out_maps(
     estimates: Artifact,
     applicability: Artifact,
     effort: Artifact,
+    bias: Artifact,
     model: Artifact,
 ) -> Artifact:
     """Write the map product as Zarr and GeoTIFFs."""
@@ -46,7 +47,7 @@ def lay_out_maps(
         "model_id": str(model.summary["model_id"]),
         "license": "see the sources in the report",
     }
-    parts = {"cells": cells, "estimates": estimates, "applicability": applicability, "effort": effort}
+    parts = {"cells": cells, "estimates": estimates, "applicability": applicability, "effort": effort, "bias": bias}
     return run.step(
         "maps",
         "maps",

@@ -33,6 +33,7 @@ RICH = 20  # photos, as the published comparison asks for
 BOOTSTRAP_SEED = 1
 LEAST_CELLS = 30  # one campus is no map: a map of fewer does not shrink the cells that all are scored on
 COMPARED = "compared.parquet"
+MAPS, REFERENCES, UNSEEN = "maps", "references", "unseen"
 
 
 def compare_maps(
@@ -85,10 +86,12 @@ def compare_maps(
     references, lost = _references(spec, root)
 
     scores, differences, covered = [], [], []
+    unseen: dict[str, xr.Dataset] = {}
     for name, reference in references.items():
         compared = candidates
         if name == PLOTS:
-            compared = candidates | {PUBLISHED: _unseen(candidates[PUBLISHED], cells, spec)}
+            unseen[name] = _unseen(candidates[PUBLISHED], cells, spec)
+            compared = candidates | {PUBLISHED: unseen[name]}
         defining = spec.profile.comparison_shared_by or _defining(compared, reference)
         scores.append(compare(compared, name, reference, traits, grid, seed=BOOTSTRAP_SEED, shared_by=defining))
         differences.append(pairwise_differences(compared, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
@@ -103,7 +106,7 @@ def compare_maps(
     pd.concat(differences, ignore_index=True).to_parquet(destination / "differences.parquet")
     if covered:
         pd.concat(covered, ignore_index=True).to_parquet(destination / "coverage.parquet")
-    groups = (("maps", candidates), ("references", references))
+    groups = ((MAPS, candidates), (REFERENCES, references), (UNSEEN, unseen))
     kept = [_long(kind, name, dataset) for kind, group in groups for name, dataset in group.items()]
     pd.concat(kept, ignore_index=True).to_parquet(destination / COMPARED, index=False)
     return {
@@ -114,7 +117,10 @@ def compare_maps(
 
 
 def read_compared(folder: Path, kind: str, traits: Sequence[Trait], grid: Grid) -> dict[str, xr.Dataset]:
-    """Return the ``maps`` or ``references`` of a comparison, by name: ``location`` (trait, lat, lon), working space."""
+    """Return the maps of one kind, ``MAPS``, ``REFERENCES`` or ``UNSEEN``, by name: ``location`` (trait, lat, lon).
+
+    ``UNSEEN`` are the published locations that a reference of that name had no say in. All are in working space.
+    """
     table = pd.read_parquet(folder / COMPARED)
     position = {trait.id: k * grid.size for k, trait in enumerate(traits)}
     found = {}

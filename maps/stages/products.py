@@ -10,13 +10,14 @@ import numpy as np
 from maps.geotiff import write_cogs
 from maps.layers import QUALITY, SOURCE
 from maps.product import build_product
-from maps.stages.applicability import APPLICABILITY_FILE
+from maps.stages.applicability import read_applicability
 from maps.stages.cells import read_estimates
 from maps.stages.effort import EFFORT_FILE
+from maps.stages.sampling_bias import read_expected_bias
 from maps.stages.small_area import read_cells
 from maps.store import write_zarr
 from plant_traits.run_spec import RunSpec
-from plant_traits.schemas import APPLICABILITY, EFFORT, read_table
+from plant_traits.schemas import EFFORT, read_table
 from plant_traits.steps import Summary
 
 
@@ -28,6 +29,7 @@ def build_maps(
     estimates: Path,
     applicability: Path,
     effort: Path,
+    bias: Path,
     provenance: Mapping[str, str],
 ) -> Summary:
     """Lay the cells, their diagnostics, applicability and effort on the grid; write ``maps.zarr`` and ``geotiff/``.
@@ -39,6 +41,7 @@ def build_maps(
         estimates: output of ``estimate_cells``.
         applicability: output of ``assess_applicability``.
         effort: output of ``weigh_by_effort``.
+        bias: output of ``expect_bias``.
         provenance: configuration, input hashes, code version and model id, kept in the product.
 
     Returns:
@@ -56,8 +59,9 @@ def build_maps(
         region=spec.region,
         month=spec.month,
         provenance=provenance,
-        applicability=read_table(applicability / APPLICABILITY_FILE, APPLICABILITY),
+        applicability=read_applicability(applicability),
         effort=read_table(effort / EFFORT_FILE, EFFORT),
+        bias=read_expected_bias(bias),
     )
     write_zarr(product, spec.traits, destination / "maps.zarr")
     cogs = write_cogs(product, spec.traits, destination / "geotiff")

@@ -14,7 +14,16 @@ import pandas as pd
 from maps.markdown_summary import summary_markdown
 from maps.report import write_report
 from maps.report_inputs import ReportInputs, StageRecord
-from maps.stages.comparison import GEOSPATIAL, PUBLISHED, SPECIES_MEANS, photo_map, read_compared
+from maps.stages.comparison import (
+    GEOSPATIAL,
+    MAPS,
+    PUBLISHED,
+    REFERENCES,
+    SPECIES_MEANS,
+    UNSEEN,
+    photo_map,
+    read_compared,
+)
 from maps.stages.contact_sheet import PHOTOS_PAGE
 from maps.stages.small_area import read_coverage
 from maps.store import open_product
@@ -82,7 +91,7 @@ def write_release(
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")
     covered = comparison / "coverage.parquet"
-    compared = read_compared(comparison, "maps", spec.traits, spec.grid)
+    compared = read_compared(comparison, MAPS, spec.traits, spec.grid)
     beside = [photo_map(spec.profile.published_estimator), GEOSPATIAL, SPECIES_MEANS]
     beside += [item.product for item in spec.profile.inputs.products]
     report = ReportInputs(
@@ -97,7 +106,7 @@ def write_release(
         differences=differences,
         coverage=pd.read_parquet(covered) if covered.exists() else None,
         plot_coverage=read_coverage(cells),
-        references=read_compared(comparison, "references", spec.traits, spec.grid),
+        references=read_compared(comparison, REFERENCES, spec.traits, spec.grid),
         stages=[_record(stage) for stage in stages],
         inputs=[{"name": x.path, "source": x.source, "bytes": x.size, "sha256": x.sha256} for x in inputs.records],
         citations=_citations(spec),
@@ -116,6 +125,7 @@ def write_release(
         notes=_notes(spec, stages),
         maps={name: x for name, x in compared.items() if name in beside},
         published_map=PUBLISHED,
+        unseen=read_compared(comparison, UNSEEN, spec.traits, spec.grid),
     )
     write_report(report, destination / REPORT)
     (destination / SUMMARY).write_text(summary_markdown(report), encoding="utf-8")

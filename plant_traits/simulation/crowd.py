@@ -8,7 +8,7 @@ observes also votes on what others observed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from plant_traits.errors import InputError
 from plant_traits.simulation.seeds import stream
-from plant_traits.taxa.votes.vote_table import VoteTable
+from plant_traits.taxa.votes.vote_table import AiVotes, VoteTable
 
 KINDS = ("expert", "novice", "spammer", "adversary")
 Kind = Literal["expert", "novice", "spammer", "adversary"]
@@ -131,6 +131,24 @@ def simulate_crowd(settings: CrowdSettings, seed: int) -> Crowd:
         user[first] == author[observation[first]],
     )
     return Crowd(votes, species, truth, author, kind)
+
+
+def with_model(crowd: Crowd, skill: float, seed: int) -> Crowd:
+    """Return the crowd with the votes of an identification model on every observation.
+
+    Args:
+        crowd: the crowd.
+        skill: chance that the model names an observation rightly; else it gives a look-alike or any other species. Its
+            probabilities are higher where it is right (Beta 5, 2) than where it is wrong (Beta 2, 4).
+        seed: of the model's mistakes.
+    """
+    rng = stream(seed, "model")
+    n, n_species = len(crowd.truth), len(crowd.species)
+    likely = np.minimum(crowd.truth // _GROUP * _GROUP + rng.integers(0, _GROUP, n), n_species - 1)
+    other = np.where(rng.random(n) < 0.7, likely, rng.integers(0, n_species, n))
+    name = np.where(rng.random(n) < skill, crowd.truth, other)
+    score = np.where(name == crowd.truth, rng.beta(5.0, 2.0, n), rng.beta(2.0, 4.0, n))
+    return replace(crowd, votes=replace(crowd.votes, ai=AiVotes(name.astype(np.int32), score)))
 
 
 def _voters(

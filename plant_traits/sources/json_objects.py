@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 from plant_traits.errors import InputError, MissingInputError
 
-_BLOCK = 4 * 2**20  # characters
+_BLOCK = 2**20  # characters
 _TRIES = 64
-_TAIL = 2**20  # characters at a text's end in which its last whole entry is looked for
+_TAIL = 2**16  # characters at a text's end in which its last whole entry is looked for
 _COMMA = re.compile(",")
 _INNER_END = re.compile(r"(?<=})\s*,")
 

@@ -115,10 +115,11 @@ def _first_layout(folder: Path) -> PlantnetVotes:
         _within(said, len(ids), "ai_answers.json: a task")
         scored, score = _flat(folder / "aggregation" / "ai_scores.json", pa.float64())
         _within(scored, len(ids), "ai_scores.json: a task")
-        model = _Model(id_of_task[said], of_model.name(label, "ai_answers.json"), id_of_task[scored], score)
+        place = of_model.place(label, "ai_answers.json")
+        model = _Model(of_model, id_of_task[said], place, id_of_task[scored], score)
     votes = _table(_Read(id_of_task[answers.key], answers.inner, answers.value), author, names, model)
     expert = np.flatnonzero(experts >= 0)
-    return PlantnetVotes(votes, _truth(id_of_task[expert], names.name(experts[expert], "ground_truth.txt")))
+    return PlantnetVotes(votes, _truth(id_of_task[expert], names, experts[expert]))
 
 
 def _second_layout(folder: Path) -> PlantnetVotes:
@@ -135,11 +136,11 @@ def _second_layout(folder: Path) -> PlantnetVotes:
         scored, score = np.empty(0, dtype=np.int64), np.empty(0)
         if (folder / "ai_scores" / "ai_scores.json").exists():
             scored, score = _flat(folder / "ai_scores" / "ai_scores.json", pa.float64())
-        model = _Model(said, names.name(label, "ai_votes.json"), scored, score)
+        model = _Model(names, said, names.place(label, "ai_votes.json"), scored, score)
     votes = _table(answers, author, names, model)
     experts, label = _expert_labels(folder / "votes" / "ground_truth.json")
     known = label >= 0
-    return PlantnetVotes(votes, _truth(experts[known], names.name(label[known], "ground_truth.json")))
+    return PlantnetVotes(votes, _truth(experts[known], names, label[known]))
 
 
 @dataclass(frozen=True)
@@ -149,20 +150,25 @@ class _Classes:
     label: NDArray[np.int64]
     names: pd.Index[str]
 
-    def name(self, labels: NDArray[np.int64], where: str) -> pd.Index[str]:
-        """Return the names of labels."""
+    def place(self, labels: NDArray[np.int64], where: str) -> NDArray[np.int64]:
+        """Return the places of labels among the names."""
         place = pd.Index(self.label).get_indexer(pd.Index(labels))
         if (place < 0).any():
             raise InputError(f"{where}: label {labels[place < 0][0]} is not among the classes; fetch the release again")
-        return self.names.take(place)
+        return place.astype(np.int64)
+
+    def codes(self, taxa: pd.Index[str]) -> NDArray[np.int32]:
+        """Return the code of each name among taxa."""
+        return taxa.get_indexer(self.names).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The model's names and probabilities, each by observation id."""
+    """The model's names, as places among its classes, and its probabilities, each by observation id."""
 
+    classes: _Classes
     said: NDArray[np.int64]
-    name: pd.Index[str]
+    place: NDArray[np.int64]
     scored: NDArray[np.int64]
     score: NDArray[np.float64]
 
@@ -170,16 +176,16 @@ class _Model:
 def _table(answers: _Read, author: NDArray[np.bool_], names: _Classes, model: _Model | None) -> VoteTable:
     observation, ids = pd.factorize(answers.key)
     user, users = pd.factorize(answers.inner)
-    name = names.name(answers.value, "votes")
-    taxa = pd.Index(name.unique())
+    place_of_vote = names.place(answers.value, "votes")
+    taxa = names.names.take(pd.unique(place_of_vote))
     if model is not None:
-        taxa = taxa.union(pd.Index(model.name.unique()), sort=False)
+        taxa = taxa.union(model.classes.names.take(pd.unique(model.place)), sort=False)
     taxa = taxa.sort_values()
     ai, losses = None, {}
     if model is not None:
         place = pd.Index(ids).get_indexer(pd.Index(model.said))
         taxon, score = np.full(len(ids), -1, dtype=np.int32), np.full(len(ids), np.nan)
-        taxon[place[place >= 0]] = taxa.get_indexer(model.name)[place >= 0]
+        taxon[place[place >= 0]] = model.classes.codes(taxa)[model.place[place >= 0]]
         at = pd.Index(ids).get_indexer(pd.Index(model.scored))
         score[at[at >= 0]] = model.score[at >= 0]
         ai, losses = AiVotes(taxon, score), {"ai_without_votes": int((place < 0).sum())}
@@ -190,7 +196,7 @@ def _table(answers: _Read, author: NDArray[np.bool_], names: _Classes, model: _M
             taxa,
             observation.astype(np.int32),
             user.astype(np.int32),
-            taxa.get_indexer(name).astype(np.int32),
+            names.codes(taxa)[place_of_vote],
             author,
             ai=ai,
             losses=losses,
@@ -199,8 +205,9 @@ def _table(answers: _Read, author: NDArray[np.bool_], names: _Classes, model: _M
         raise InputError(f"Pl@ntNet votes: {error}") from error
 
 
-def _truth(ids: NDArray[np.int64], names: pd.Index[str]) -> pd.DataFrame:
-    return pd.DataFrame({"observation_id": _texts(ids), "taxon": names})
+def _truth(ids: NDArray[np.int64], names: _Classes, label: NDArray[np.int64]) -> pd.DataFrame:
+    taxon = names.names.take(names.place(label, "ground truth"))
+    return pd.DataFrame({"observation_id": _texts(ids), "taxon": taxon})
 
 
 def _texts(numbers: NDArray[np.int64]) -> pd.Index[str]:

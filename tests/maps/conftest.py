@@ -110,6 +110,7 @@ def make_product(
             month=Month(2026, 10),
             provenance={"configuration": '{"grid": "15deg"}', "model_id": "m1", "license": "CC-BY-4.0"},
             applicability=applicability,
+            bias=pd.DataFrame({"cell": [0], "trait": "height", "expected_bias": 0.25}),
             effort=pd.DataFrame({"cell": [0, 9, 200], "n_records": [40, 2, 7], "n_observers": [8, 1, 3]}),
         )
 

@@ -101,6 +101,12 @@ def test_effort_is_that_of_mapped_cells(make_product: Callable[..., xr.Dataset])
     assert np.isnan(product["effort_records"].to_numpy().ravel()[200])
 
 
+def test_the_expected_bias_is_that_of_cells_that_have_one(make_product: Callable[..., xr.Dataset]) -> None:
+    product = make_product()
+    assert at(product, "expected_bias", "height", 0) == 0.25
+    assert int(product["expected_bias"].count()) == 1
+
+
 def test_a_trait_outside_logarithms_is_not_exponentiated(make_product: Callable[..., xr.Dataset]) -> None:
     product = make_product()
     trait = "frost-limit"

@@ -87,7 +87,7 @@ def test_the_commands(workspace: Workspace, release: Path, monkeypatch: pytest.M
     assert "2026-10-31" in listed.output
     told = runner.invoke(app, ["versions", "open-info", "tiny-world-5deg", "--version", "2026-10.1", *place])
     assert told.exit_code == 0
-    assert "height [m], 22 layers, 5 cells" in told.output
+    assert "height [m], 23 layers, 5 cells" in told.output
     assert "model m1" in told.output
     kept = runner.invoke(app, ["versions", "expire", "tiny-world-5deg", "--older-than", "2100-01-01", *place])
     assert "removed versions: none" in kept.output

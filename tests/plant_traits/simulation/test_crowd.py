@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from plant_traits.errors import InputError
-from plant_traits.simulation.crowd import KINDS, Crowd, CrowdSettings, simulate_crowd
+from plant_traits.simulation.crowd import KINDS, Crowd, CrowdSettings, simulate_crowd, with_model
 from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
 from plant_traits.taxa.votes.plantnet_rule import plantnet_names
 from plant_traits.taxa.votes.rule_scores import RuleScore, score_rule
@@ -101,6 +101,17 @@ def test_adversaries_do_not_lower_accepted_accuracy_by_a_point(
         crowd = simulate_crowd(settings, seed)
         found = score_rule(plantnet_names(crowd.votes).decisions, truth_of(crowd))
         assert found.accepted_accuracy > of_rule["plantnet"].accepted_accuracy - 0.01
+
+
+def test_a_model_is_as_skilled_as_asked_and_surer_where_it_is_right(crowds: list[Crowd]) -> None:
+    crowd = with_model(crowds[0], 0.8, 0)
+    ai = crowd.votes.ai
+    assert ai is not None
+    right = ai.taxon == crowd.truth
+    assert 0.8 < right.mean() < 0.9  # some look-alikes drawn are the species itself
+    assert ai.score[right].mean() == pytest.approx(5 / 7, abs=0.01)
+    assert ai.score[~right].mean() == pytest.approx(1 / 3, abs=0.02)
+    assert np.array_equal(crowd.votes.taxon, crowds[0].votes.taxon)
 
 
 @pytest.mark.parametrize(

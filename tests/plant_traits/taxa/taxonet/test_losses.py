@@ -67,7 +67,7 @@ def test_without_power_scaling_it_is_am_softmax_on_adjusted_logits(seed: int) ->
     adjusted = cosines + torch.from_numpy(tau * log_priors / 32)
     expected = AmSoftmax(30)(adjusted, labels)
     found = DualMargin(counts, gamma=SMALLEST_GAMMA)(cosines, labels)
-    assert float(found) == pytest.approx(float(expected), abs=1e-10)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_power_scaling_never_falls_below_one_and_is_brought_back() -> None:

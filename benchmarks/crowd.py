@@ -26,8 +26,10 @@ from plant_traits.taxa.votes.taxonomy import Taxonomy
 from plant_traits.taxa.votes.vote_table import VoteTable
 
 MODEL_SKILL, THRESHOLD = 0.8, 0.7
+GROUPS = (1, 2, 3, 10)  # adversaries who agree on a name
+NO_MODEL = "no model"
 OPTIONS = {
-    "no model": AiOption(),
+    NO_MODEL: AiOption(),
     "fixed weight 1.7": AiOption("fixed"),
     "invalidating": AiOption("invalidating"),
     f"confident from {THRESHOLD}": AiOption("confident", threshold=THRESHOLD),
@@ -103,24 +105,34 @@ def table(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def attacks(seeds: range) -> str:
+    """Return what adversaries change, as Markdown, points of the accuracy of accepted names."""
+
+    def accepted(adversaries: float, agreeing: int) -> pd.DataFrame:
+        settings = CrowdSettings(adversaries=adversaries, agreeing=agreeing)
+        options = scores_of_options(settings, seeds)
+        options = options[options["rule"] != NO_MODEL].assign(rule="Pl@ntNet, model " + options["rule"])
+        found = pd.concat([scores(settings, seeds), options])
+        return found.pivot_table(index="rule", columns="seed", values="accepted_accuracy", sort=False)
+
+    before = accepted(0.0, 1)
+    lines = [f"| rule | {' | '.join(f'groups of {k}' for k in GROUPS)} |", "|---|" + "---:|" * len(GROUPS)]
+    changes = {k: 100 * (accepted(0.05, k) - before) for k in GROUPS}
+    for rule in before.index:
+        own = [change.loc[rule] for change in changes.values()]
+        lines.append(f"| {rule} | {' | '.join(f'{x.mean():+.2f} ± {x.std():.2f}' for x in own)} |")
+    return "\n".join(lines)
+
+
 def main(n_seeds: int) -> None:
     """Print the tables."""
     seeds = range(n_seeds)
-    quiet = scores(CrowdSettings(), seeds)
-    print(f"All observations, {n_seeds} seeds, percent:\n\n{table(quiet)}\n")
+    print(f"All observations, {n_seeds} seeds, percent:\n\n{table(scores(CrowdSettings(), seeds))}\n")
     print(f"Observations with two votes or more:\n\n{table(scores(CrowdSettings(), seeds, 2))}\n")
     print(f"The Pl@ntNet rule with a model that is right in {MODEL_SKILL:.0%}:\n")
     print(f"{table(scores_of_options(CrowdSettings(), seeds))}\n")
     print("Adversaries, 5 % of the users, who agree in groups; change of accuracy of accepted names, points:\n")
-    print(f"| rule | {' | '.join(f'groups of {k}' for k in (1, 2, 3))} |\n|---|---:|---:|---:|")
-    attacked = {k: scores(CrowdSettings(adversaries=0.05, agreeing=k), seeds) for k in (1, 2, 3)}
-    for rule in RULES:
-        before = quiet[quiet["rule"] == rule].set_index("seed")["accepted_accuracy"]
-        cells = []
-        for found in attacked.values():
-            change = 100 * (found[found["rule"] == rule].set_index("seed")["accepted_accuracy"] - before)
-            cells.append(f"{change.mean():+.2f} ± {change.std():.2f}")
-        print(f"| {rule} | {' | '.join(cells)} |")
+    print(attacks(seeds))
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def with_model(crowd: Crowd, skill: float, seed: int) -> Crowd:
     """
     rng = stream(seed, "model")
     n, n_species = len(crowd.truth), len(crowd.species)
-    likely = np.minimum(crowd.truth // _GROUP * _GROUP + rng.integers(0, _GROUP, n), n_species - 1)
+    first, within = crowd.truth // _GROUP * _GROUP, crowd.truth % _GROUP
+    likely = np.minimum(first + (within + rng.integers(1, _GROUP, n)) % _GROUP, n_species - 1)
     other = np.where(rng.random(n) < 0.7, likely, rng.integers(0, n_species, n))
     name = np.where(rng.random(n) < skill, crowd.truth, other)
     score = np.where(name == crowd.truth, rng.beta(5.0, 2.0, n), rng.beta(2.0, 4.0, n))

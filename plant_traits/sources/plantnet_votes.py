@@ -64,9 +64,9 @@ class PlantnetVotes:
 def read_plantnet_votes(folder: Path) -> PlantnetVotes:
     """Read a release that was unpacked into a folder; the layout is recognised by its files.
 
-    Files of votes are read block by block; what is kept of them is whole numbers, about 40 bytes a vote at most at a
-    time. Names are as the release writes them, with their authors. The model's votes are left out where its files are
-    not there.
+    Files of votes are read block by block and kept as whole numbers: memory grows with the votes, about 300 bytes each
+    at its peak, not with the text of the files. Names are as the release writes them, with their authors. The model's
+    votes are left out where its files are not there.
 
     Raises:
         MissingInputError: a file that the layout needs is not there.

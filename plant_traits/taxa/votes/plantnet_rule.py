@@ -1,7 +1,7 @@
 """Pl@ntNet's rule with feedback: names make voters, voters make names [Lefort et al. 2025].
 
 Every round looks at each vote a few times in whole arrays; nothing is as large as users times names. Nine million votes
-need about a gigabyte.
+of 820,000 users need less than 2 GB, with the table of votes and the names (``benchmarks/votes.py``).
 """
 
 from __future__ import annotations

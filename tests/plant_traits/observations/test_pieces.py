@@ -60,7 +60,7 @@ def test_rows_that_readers_rejected_stay_counted() -> None:
     assert [len(x) for x in join_pieces([rows(), rows()])[0]] == [0, 0]
 
 
-@settings(deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 12)), min_size=1, max_size=5))
 def test_every_row_is_there_once(held: list[set[int]]) -> None:
     frames, lost = join_pieces([rows(*((f"r{k}", None, float(k)) for k in sorted(some))) for some in held])

@@ -62,7 +62,8 @@ class Acquisition(Entry):
 
     ``into`` is a folder of the mirror; ``{month}`` and ``{region}`` in it (as in the paths of inputs) are the run's.
     Occurrences of collected regions are fetched a piece at a time, each into a folder of its own, where ``into`` has
-    ``{region}`` and ``split`` holds; else once, for the mapped region. ``settings`` are the plug-in's own, checked by it.
+    ``{region}`` and ``split`` holds; else once, for the mapped region. ``settings`` are the plug-in's own, checked by
+    it.
     """
 
     plugin: Identifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,7 @@ class NamesModel:
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), dtype=np.float64)
 
     def _apply(
-        self, features: npt.NDArray[np.floating], part: nn.Module | object, width: int
+        self, features: npt.NDArray[np.floating], part: Callable[[Tensor], Tensor], width: int
     ) -> npt.NDArray[np.float32]:
         expected = self.head.shape.features
         if features.ndim != 2 or features.shape[1] != expected or not np.isfinite(features).all():
@@ -120,7 +121,7 @@ class NamesModel:
         with torch.inference_mode():
             for start in range(0, len(features), _BATCH):
                 some = torch.from_numpy(np.ascontiguousarray(features[start : start + _BATCH], dtype=np.float32))
-                out[start : start + _BATCH] = part(some).numpy()  # type: ignore[operator]
+                out[start : start + _BATCH] = part(some).numpy()
         return out
 
 

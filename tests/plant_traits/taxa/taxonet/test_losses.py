@@ -84,7 +84,7 @@ def test_the_gradient_of_gamma_is_that_of_differences() -> None:
     loss = DualMargin(COUNTS, gamma=1.2)
     loss(cosines, labels).backward()
     step = 1e-6
-    up, down = (float(DualMargin(COUNTS, gamma=1.2 + d)(cosines, labels)) for d in (step, -step))
+    up, down = (DualMargin(COUNTS, gamma=1.2 + d)(cosines, labels).item() for d in (step, -step))
     assert loss.gamma.grad is not None
     assert float(loss.gamma.grad) == pytest.approx((up - down) / (2 * step), rel=1e-6)
     fixed = DualMargin(COUNTS, learnable=False)

@@ -14,7 +14,7 @@ Stages are told apart by what they follow:
             Prefect, of its tasks and of the libraries
   training  the training table and the model, which a refresh keeps
 
-    python benchmarks/refresh_cost.py /tmp/cost --profile demo --months 2 --change 0.01
+    python benchmarks/refresh_cost.py cost --profile demo --months 2 --change 0.01
     python benchmarks/refresh_cost.py --plan 40000000
 """
 

@@ -148,7 +148,8 @@ def _applicability(
     found = _stack(frame, ("dissimilarity", "outside"), traits, grid, "applicability")
     dissimilarity = np.where(shown, found["dissimilarity"], np.nan)
     flags = np.where(found["outside"] > 0, APPLICABILITY["outside"], APPLICABILITY["inside"])
-    return dissimilarity, np.where(np.isfinite(dissimilarity), flags, APPLICABILITY["none"])
+    assessed = shown & np.isfinite(found["outside"])  # a cell too little is known of has a flag and no index
+    return dissimilarity, np.where(assessed, flags, APPLICABILITY["none"])
 
 
 def _of_shown(

@@ -81,7 +81,8 @@ class FilledCells:
         calibration: ``CALIBRATION_COLUMNS``, the factors of ``maps.cell_calibration``; no rows without plots.
         coverage: ``maps.cell_coverage.COVERAGE_COLUMNS``, cross-fitted; no rows without plots.
         unseen: ``UNSEEN_COLUMNS``, the location of every cell with plots by errors and lines learned on the plots of
-            other blocks: what may be compared with its plots; no rows without plots.
+            other blocks: what may be compared with its plots; NaN where the other blocks have too few, no rows where
+            plots had no say.
     """
 
     cells: pd.DataFrame
@@ -197,8 +198,9 @@ def _cell_table(cells: TraitCells, combined: Combination, factors: CellFactors |
 
 
 def _unseen_table(cells: TraitCells, held_out: HeldOut) -> pd.DataFrame:
-    known = np.isfinite(held_out.location)
-    return pd.DataFrame({"cell": cells.cell[known], "trait": cells.trait, "location": held_out.location[known]})
+    return pd.DataFrame(
+        {"cell": cells.cell[cells.seen], "trait": cells.trait, "location": held_out.location[cells.seen]}
+    )
 
 
 def _among_plants(cells: TraitCells, photo_share: FloatArray) -> FloatArray:

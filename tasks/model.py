@@ -125,9 +125,15 @@ def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Arti
             batch_size=BATCH,
             device=run.device,
         ),
-        parameters={"layers": describe_layers(rasters)},
+        parameters={"layers": describe_layers(rasters), "location encoder": location_identity(run)},
         inputs={"covariates": covariates.digest, "model": model.digest},
     )
+
+
+def location_identity(run: RunContext) -> str:
+    """Return the identity of the profile's location encoder, which a model must have been trained with."""
+    settings = run.spec.profile.model
+    return places.place_features(settings.location_encoder, settings.location_encoder_location).identity
 
 
 def rasters_of(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:

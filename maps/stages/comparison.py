@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import Trait
-from maps.comparison import compare, coverage, pairwise_differences
+from maps.comparison import DIFFERENCE_COLUMNS, compare, coverage, pairwise_differences
 from maps.layers import APPLICABILITY
 from maps.product import estimate_dataset
 from maps.registry import maps_dataset, open_product_map, plot_means
@@ -97,13 +97,16 @@ def compare_maps(
         differences.append(pairwise_differences(compared, name, reference, traits, grid, seed=BOOTSTRAP_SEED))
     if TRUTH in references:
         truth = references[TRUTH]["location"]
-        kinds = published_kinds(candidates[PUBLISHED])
-        for name, candidate in (candidates | kinds).items():
+        published = candidates[PUBLISHED]
+        for name, candidate in ({PUBLISHED: published, **published_kinds(published)} | candidates).items():
             if "standard_error" in candidate:
                 table = coverage(candidate["location"], candidate["standard_error"], truth, traits, grid)
                 covered.append(table[table["n"] > 0].assign(map=name))
-    write_table(pd.concat(scores, ignore_index=True), destination / "scores.parquet", SCORE)
-    pd.concat(differences, ignore_index=True).to_parquet(destination / "differences.parquet")
+    all_scores = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=SCORE.names)
+    write_table(all_scores, destination / "scores.parquet", SCORE)
+    none = pd.DataFrame(columns=list(DIFFERENCE_COLUMNS))
+    all_differences = pd.concat(differences, ignore_index=True) if differences else none
+    all_differences.to_parquet(destination / "differences.parquet")
     if covered:
         pd.concat(covered, ignore_index=True).to_parquet(destination / "coverage.parquet")
     groups = ((MAPS, candidates), (REFERENCES, references), (UNSEEN, unseen))

@@ -41,8 +41,8 @@ def fill_map(
 
     Writes ``cells.parquet``, ``errors.parquet``, ``calibration.parquet``, ``coverage.parquet`` and ``unseen.parquet``,
     see ``maps.small_area_map.FilledCells``. Plots of a profile that has them as a map are read on the grid of that map,
-    where it is finer than the run's: each of its cells then counts as a plot, and they scatter within the run's cells
-    as plots would.
+    where it nests in the run's or the run's in it: each of its cells then counts as a plot at its centre, and several
+    scatter within a cell of the run as plots would.
 
     Args:
         destination: an empty folder.
@@ -63,6 +63,7 @@ def fill_map(
     direct = read_estimates(estimates, "photo", [published])[published]
     predicted = read_table(land / "land.parquet", LAND_PREDICTION)
     plots, lost = plots_of_run(spec, root)
+    outside = 0 if plots is None else _outside(plots, predicted, direct, spec.grid)
     filled = fill_cells(direct, predicted, cell_biomes(covariates, rasters), plots, spec.grid)
     write_table(filled.cells, destination / CELLS_FILE, CELL)
     filled.errors.to_parquet(destination / ERRORS_FILE, index=False)
@@ -81,7 +82,8 @@ def fill_map(
             "cells with a share of photos": int(with_photos.nunique()),
             "traits calibrated on plots": int(filled.calibration["trait"].nunique()),
         },
-        "lost": {f"plot {reason}": n for reason, n in lost.items()},
+        "lost": {f"plot {reason}": n for reason, n in lost.items()}
+        | ({"plot and trait outside the mapped cells": outside} if outside else {}),
     }
 
 
@@ -127,7 +129,7 @@ def plots_of_run(spec: RunSpec, root: Path) -> tuple[pd.DataFrame | None, dict[s
     if gridded is None:
         return None, {}
     product = spec.catalog.product(gridded.product)
-    grid = _finer(product.native_grid, spec.grid)
+    grid = _grid_of_plots(product.native_grid, spec.grid)
     location = open_product_map(product, root / gridded.path, spec.traits, grid)["location"]
     trait, row, column = np.nonzero(np.isfinite(location.to_numpy()))
     return pd.DataFrame(
@@ -140,10 +142,18 @@ def plots_of_run(spec: RunSpec, root: Path) -> tuple[pd.DataFrame | None, dict[s
     ), {}
 
 
-def _finer(native: str, grid: Grid) -> Grid:
-    """Return the grid of a product that is nested in the run's, else the run's own."""
+def _outside(plots: pd.DataFrame, predicted: pd.DataFrame, direct: pd.DataFrame, grid: Grid) -> int:
+    """Count the plots times traits that lie in no cell that is mapped."""
+    mapped = np.union1d(predicted["cell"].unique(), direct["cell"].unique())
+    cell = grid.cell_of(plots["latitude"].to_numpy(), plots["longitude"].to_numpy())
+    return int((~np.isin(cell, mapped)).sum())
+
+
+def _grid_of_plots(native: str, grid: Grid) -> Grid:
+    """Return a product's own grid where it nests in the run's or the run's in it, else the run's."""
     try:
         own = Grid.parse(native)
     except GridError:
         return grid
-    return own if (grid.resolution / own.resolution).denominator == 1 else grid
+    nested = 1 in ((grid.resolution / own.resolution).denominator, (own.resolution / grid.resolution).denominator)
+    return own if nested else grid

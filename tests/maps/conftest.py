@@ -89,8 +89,8 @@ def cells(product_traits: list[Trait]) -> pd.DataFrame:
 
 @pytest.fixture
 def applicability(product_traits: list[Trait]) -> pd.DataFrame:
-    """Cells 0, 2 and 9 are assessed, 2 and 9 lie outside."""
-    rows = pd.DataFrame({"cell": [0, 2, 9], "dissimilarity": [0.125, 0.75, 1.5], "outside": [0, 1, 1]})
+    """Cells 0, 2, 3 and 9 are assessed, 2 and 9 lie outside, and 3 too, of which too little is known."""
+    rows = pd.DataFrame({"cell": [0, 2, 3, 9], "dissimilarity": [0.125, 0.75, None, 1.5], "outside": [0, 1, 1, 1]})
     return pd.concat([rows.assign(trait=trait.id) for trait in product_traits[:2]], ignore_index=True)
 
 

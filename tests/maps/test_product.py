@@ -83,8 +83,9 @@ def test_a_cell_of_a_strange_climate_is_flagged_and_shown(make_product: Callable
     product = make_product()
     assert at(product, "location", "height", 9) == 0.25
     assert (at(product, "quality", "height", 9), at(product, "quality", "height", 2)) == (5, 5)
-    found = [at(product, "applicability", "height", cell) for cell in (0, 1, 2, 9, 20)]
-    assert found == [0, 255, 1, 1, 255]
+    found = [at(product, "applicability", "height", cell) for cell in (0, 1, 2, 3, 9, 20)]
+    assert found == [0, 255, 1, 1, 1, 255]
+    assert np.isnan(at(product, "dissimilarity", "height", 3))
     assert at(product, "dissimilarity", "height", 9) == 1.5
     assert np.isnan(at(product, "dissimilarity", "height", 1))
     # What photos say of a cell does not depend on its climate.

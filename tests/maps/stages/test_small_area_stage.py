@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from data_catalog import Catalog
 from data_catalog.profile import ProductInput
 from maps.small_area_map import fill_cells
-from maps.stages.small_area import fill_map, plots_of_run, read_cells, read_coverage
+from maps.stages.small_area import _grid_of_plots, fill_map, plots_of_run, read_cells, read_coverage
 from plant_traits.covariates.cube import write_covariates
 from plant_traits.errors import InputError, MissingInputError
 from plant_traits.grid import Grid
@@ -153,3 +153,10 @@ def test_profiles_that_cannot_be_read_are_named(tmp_path: Path, catalog: Catalog
         plots_of_run(spec_with(catalog, plots=(item.model_copy(update={"reader": "other"}),)), tmp_path)
     with pytest.raises(MissingInputError, match="fill the cells again"):
         read_coverage(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"), [("1deg", "0.5deg"), ("0.1deg", "0.5deg"), ("0.5deg", "0.5deg"), ("0.3deg", "0.3deg")]
+)
+def test_a_cell_of_gridded_plots_is_one_plot_however_fine_the_map(run: str, expected: str) -> None:
+    assert _grid_of_plots("0.5deg", Grid.parse(run)) == Grid.parse(expected)

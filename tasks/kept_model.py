@@ -78,7 +78,6 @@ def tell_of(run: RunContext, kept: KeptModel) -> Artifact:
 def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
     settings = run.spec.profile.model
     encoder = load_encoder(settings.encoder, settings.encoder_location).identity
-    traits = list(run.spec.profile.traits)
     aside = run.workspace.scratch / f"given-model-{uuid.uuid4().hex[:8]}"
     try:
         aside.mkdir(parents=True)
@@ -86,8 +85,18 @@ def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
         model = run.step(
             "trained heads",
             "given-model",
-            partial(take_model, given=aside, traits=traits, encoder_identity=encoder),
-            parameters={"traits": traits, "encoder_identity": encoder},
+            partial(
+                take_model,
+                given=aside,
+                traits=run.spec.traits,
+                encoder_identity=encoder,
+                location_encoder=settings.location_encoder,
+            ),
+            parameters={
+                "traits": run.spec.trait_parameters,
+                "encoder_identity": encoder,
+                "location_encoder": settings.location_encoder,
+            },
             inputs={"files": digest},
         )
     finally:

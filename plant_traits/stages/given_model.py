@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 
+from data_catalog import Trait
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
 from plant_traits.model.training_places import PLACES, read_training_places
@@ -49,22 +50,36 @@ def fetch_model(address: str, destination: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def take_model(destination: Path, *, given: Path, traits: Sequence[str], encoder_identity: str) -> Summary:
+def take_model(
+    destination: Path, *, given: Path, traits: Sequence[Trait], encoder_identity: str, location_encoder: str
+) -> Summary:
     """Keep a given model as ``train_model`` keeps one.
 
     Args:
         destination: an empty folder.
         given: what ``fetch_model`` fetched.
-        traits: ids of the traits that the run maps, in order.
+        traits: the traits that the run maps, in order.
         encoder_identity: the photo encoder of the run.
+        location_encoder: name of the run's location encoder.
 
     Returns:
         What ``train_model`` returns, as far as the model's card tells it.
 
     Raises:
-        ModelError: it or its training places cannot be loaded, or it is of other traits or of another encoder.
+        ModelError: it or its training places cannot be loaded, or it is of other traits, units or encoders.
     """
-    model = load_model(given, tuple(traits))
+    model = load_model(given, tuple(trait.id for trait in traits))
+    for own, wanted in zip(model.traits, traits, strict=True):
+        if (own.unit, own.working_space) != (wanted.unit, wanted.working_space):
+            raise ModelError(
+                f"the given model predicts {own.id} in {own.unit}, {own.working_space}; the run maps it in "
+                f"{wanted.unit}, {wanted.working_space}: give a model of these, or train a new one"
+            )
+    if model.settings.location_encoder != location_encoder:
+        raise ModelError(
+            f"the given model reads places with the encoder {model.settings.location_encoder}, the run with "
+            f"{location_encoder}: set the profile's location encoder to the model's, or train a new one"
+        )
     read_training_places(given, model.model_id)
     if model.encoder_identity != encoder_identity:
         raise ModelError(

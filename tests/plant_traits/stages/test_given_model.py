@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_catalog import Catalog, ModelSettings
+from data_catalog import Catalog, ModelSettings, load_catalog
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.calibration import uncalibrated
 from plant_traits.model.checkpoint import load_model, save_model
@@ -48,12 +48,15 @@ def model(tmp_path: Path, catalog: Catalog) -> Path:
     return folder
 
 
+HEIGHT = load_catalog().trait("height")
+
+
 def taken(model: Path, tmp_path: Path, address: str | None = None, **words: object) -> tuple[Path, dict[str, object]]:
     given, kept = tmp_path / "given", tmp_path / "kept"
     given.mkdir()
     kept.mkdir()
     fetch_model(address or str(model), given)
-    told = {"traits": ["height"], "encoder_identity": "encoder 1"} | words
+    told = {"traits": [HEIGHT], "encoder_identity": "encoder 1", "location_encoder": "covariates"} | words
     return kept, take_model(kept, given=given, **told)
 
 
@@ -89,7 +92,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_of_something_else_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="sla"):
-        taken(model, tmp_path, traits=["sla"])
+        taken(model, tmp_path, traits=[load_catalog().trait("sla")])
     (tmp_path / "again").mkdir()
     with pytest.raises(ModelError, match="encoder 2"):
         taken(model, tmp_path / "again", encoder_identity="encoder 2")
@@ -101,3 +104,17 @@ def test_a_damaged_model_is_refused(model: Path, tmp_path: Path) -> None:
     (model / "weights.safetensors").write_bytes(bytes(content))
     with pytest.raises(ModelError):
         taken(model, tmp_path)
+
+
+def test_a_model_of_other_units_or_places_is_refused(model: Path, tmp_path: Path) -> None:
+    for number, (words, said) in enumerate(
+        [
+            ({"traits": [HEIGHT.model_copy(update={"unit": "cm"})]}, "predicts height in m, ln; the run maps it in cm"),
+            ({"traits": [HEIGHT.model_copy(update={"working_space": "identity"})]}, "the run maps it in m, identity"),
+            ({"location_encoder": "geoclip"}, "reads places with the encoder covariates, the run with geoclip"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with pytest.raises(ModelError, match=said):
+            taken(model, folder, **words)

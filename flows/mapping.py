@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.preparation import gather_model_inputs, gather_records, obtain_model
-from tasks.cells import assess, estimate, expect, fill_cells, merge, reduce_moments, weigh
+from tasks.cells import assess, estimate, expect, fill_cells, merge, reduce_moments, reduce_to_subcells, weigh
 from tasks.context import RunContext
 from tasks.kept_model import tell_of
 from tasks.maps import cite, compare, lay_out_maps, release, show_photos
@@ -32,7 +32,8 @@ def refresh_maps(run: RunContext, model: str = "kept") -> str:
     cells = fill_cells(run, world, inputs, estimates, land, covariates)
     applicability = assess(run, world, covariates, kept.model)
     bias = expect(run, world, inputs, estimates, covariates)
-    weighted = weigh(run, live, predictions, records.observations)
+    sums = reduce_to_subcells(run, live, predictions)
+    weighted = weigh(run, sums, records.observations)
     maps = lay_out_maps(run, inputs, cells, estimates, applicability, weighted, bias, kept.model)
     comparison = compare(run, world, inputs, maps, cells, estimates, weighted, land, records.observations, records.taxa)
     used = cite(run, world, maps, live, predictions)
@@ -63,6 +64,7 @@ def refresh_maps(run: RunContext, model: str = "kept") -> str:
             "cells": cells,
             "applicability": applicability,
             "expected bias": bias,
+            "sums of sub-cells": sums,
             "cells weighed by effort": weighted,
             "maps": maps,
             "comparison": comparison,

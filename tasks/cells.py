@@ -141,10 +141,9 @@ def assess(run: RunContext, world: Artifact | None, covariates: Artifact, model:
     )
 
 
-@task(name="weigh by effort", cache_policy=NO_CACHE)
-def weigh(run: RunContext, shards: Artifact, predictions: Artifact, observations: Artifact) -> Artifact:
-    """Count the effort of every cell, and estimate cells with photos weighed by the effort around them."""
-    grid = run.spec.grid.text
+@task(name="reduce to sub-cells", cache_policy=NO_CACHE)
+def reduce_to_subcells(run: RunContext, shards: Artifact, predictions: Artifact) -> Artifact:
+    """Reduce the predictions to sums by sub-cell, a shard at a time."""
     predicted = run.store.members(predictions)
     jobs = {
         name: ShardJob(
@@ -152,11 +151,17 @@ def weigh(run: RunContext, shards: Artifact, predictions: Artifact, observations
             function=reduce_shard_to_subcells,
             code=code_version(reduce_shard_to_subcells.__module__),
             inputs={"shard": shard, "predictions": predicted[name]},
-            parameters={"grid": grid},
+            parameters={"grid": run.spec.grid.text},
         )
         for name, shard in run.store.members(shards).items()
     }
-    sums = run.jobs("sums of sub-cells", "subcells", jobs)
+    return run.jobs("sums of sub-cells", "subcells", jobs)
+
+
+@task(name="weigh by effort", cache_policy=NO_CACHE)
+def weigh(run: RunContext, sums: Artifact, observations: Artifact) -> Artifact:
+    """Count the effort of every cell, and estimate cells with photos weighed by the effort around them."""
+    grid = run.spec.grid.text
     return run.step(
         "cells weighed by effort",
         "effort-weighted",

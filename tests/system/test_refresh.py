@@ -52,7 +52,7 @@ def test_zarr_opens_plainly_with_units(tiny_run) -> None:
 
 def test_every_geotiff_is_a_valid_cog_in_place(tiny_run) -> None:
     paths = sorted((tiny_run.release / "geotiff").glob("*.tif"))
-    assert len(paths) == 4 * 7
+    assert len(paths) == 4 * 10
     for path in paths:
         valid, errors, _ = cog_validate(path, strict=True)
         assert valid, errors

@@ -59,7 +59,8 @@ def test_every_geotiff_is_a_valid_cog_in_place(tiny_run) -> None:
         with rasterio.open(path) as raster:
             assert raster.crs.to_epsg() == 4326
             assert raster.bounds == (-180, -90, 180, 90)
-            assert raster.nodata == 255 if path.stem.endswith("source") else np.isnan(raster.nodata)
+            flags = path.stem.endswith(("source", "quality", "applicability"))
+            assert raster.nodata == 255 if flags else np.isnan(raster.nodata)
 
 
 def test_intervals_hold_their_medians(tiny_run) -> None:

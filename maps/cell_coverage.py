@@ -43,9 +43,10 @@ class HeldOut:
     factor: FloatArray
 
 
-def hold_out(cells: TraitCells) -> HeldOut:
-    """Learn errors and factors without each fold in turn, and apply them to it.
+def hold_out(cells: TraitCells, published: PlotFit) -> HeldOut:
+    """Learn lines, errors and factors without each fold in turn, and apply them to it.
 
+    The forms of the lines are those of the published fit, which were chosen by comparing them on held-out folds.
     A fold without which too few cells have plots to learn from is not scored.
     """
     location, score = np.full(cells.size, np.nan), np.full(cells.size, np.nan)
@@ -55,7 +56,7 @@ def hold_out(cells: TraitCells) -> HeldOut:
         held, others = cells.seen & (cells.fold == number), cells.seen & (cells.fold != number)
         if not enough_plots(cells, others):
             continue
-        fitted = fit_on_plots(cells, others)
+        fitted = fit_on_plots(cells, others, published)
         found = score_cells(cells, fitted)
         factors = fit_factors(np.where(others, found, np.nan), group, stands_for(cells, others))
         location[held], score[held] = fitted.combined.location[held], found[held]

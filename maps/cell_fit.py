@@ -10,7 +10,7 @@ import numpy.typing as npt
 from maps.cell_errors import LEAST_CELLS, CellErrors, Combination, Looks, combine, fit_cell_errors
 from maps.limited_variance import fit_variance
 from maps.plot_cells import plot_variance
-from maps.recalibration import FORMS, NONE, SHIFT, SHIFT_BY_BIOME, Recalibration, recalibrate
+from maps.recalibration import FORMS, NONE, SHIFT, SHIFT_BY_BIOME, Recalibration, line_of_form, recalibrate
 from maps.small_area import LEAST_AREAS, FayHerriot, fit_fay_herriot, predict_fay_herriot
 from maps.trait_cells import TraitCells
 from plant_traits.grid import FloatArray
@@ -59,8 +59,13 @@ def enough_plots(cells: TraitCells, learn: npt.NDArray[np.bool_]) -> bool:
     return int((learn & cells.seen).sum()) >= LEAST_CELLS
 
 
-def fit_on_plots(cells: TraitCells, learn: npt.NDArray[np.bool_]) -> PlotFit:
+def fit_on_plots(cells: TraitCells, learn: npt.NDArray[np.bool_], chosen: PlotFit | None = None) -> PlotFit:
     """Learn lines and errors from the plots of the chosen cells, and combine photos and place in all cells.
+
+    Args:
+        cells: the cells.
+        learn: (n,) whose plots tell.
+        chosen: a fit whose forms of lines are taken over; chosen on these plots where it is None.
 
     Raises:
         TableError: too few of the chosen cells have plots.
@@ -69,8 +74,10 @@ def fit_on_plots(cells: TraitCells, learn: npt.NDArray[np.bool_]) -> PlotFit:
     of_one = plot_variance(np.where(learn, cells["scatter"], np.nan), cells["n_plots"], cells.group, cells.groups)
     plot_error = of_one[cells.group] / np.maximum(cells["n_plots"], 1)
     sampling = cells["standard_error"] ** 2
-    of_place = _line(cells, cells["mean"], plot, plot_error, FORMS)
-    of_photos = _line(cells, cells["location"], plot, sampling + plot_error, (NONE, SHIFT, SHIFT_BY_BIOME))
+    forms = (None, None) if chosen is None else (chosen.of_place.form, chosen.of_photos.form)
+    of_place = _line(cells, cells["mean"], plot, plot_error, FORMS, forms[0])
+    shifts = (NONE, SHIFT, SHIFT_BY_BIOME)
+    of_photos = _line(cells, cells["location"], plot, sampling + plot_error, shifts, forms[1])
     looks = Looks(
         of_photos.apply(cells["location"], cells.group),
         sampling,
@@ -127,13 +134,21 @@ def fit_without_plots(cells: TraitCells, residual: FloatArray | None = None) -> 
 
 
 def _line(
-    cells: TraitCells, look: FloatArray, plot: FloatArray, known: FloatArray, forms: tuple[str, ...]
+    cells: TraitCells,
+    look: FloatArray,
+    plot: FloatArray,
+    known: FloatArray,
+    forms: tuple[str, ...],
+    form: str | None,
 ) -> Recalibration:
-    """Fit the line of one look, cells weighted by the inverse of a rough variance of their residuals."""
+    """Fit the line of one look, of a given form or the best, cells weighted by a rough variance of their residuals."""
     residual = plot - look
     finite = np.isfinite(residual)
     excess = 1.0
     if finite.any():
         total = float((1.4826 * np.median(np.abs(residual[finite]))) ** 2)
         excess = max(total - float(np.median(known[finite])), MINIMUM_SHARE * total, 1e-12)
-    return recalibrate(look, plot, 1 / (excess + known), cells.group, cells.groups, cells.fold, cells.block, forms)
+    weight = 1 / (excess + known)
+    if form is not None:
+        return line_of_form(form, look, plot, weight, cells.group, cells.groups)
+    return recalibrate(look, plot, weight, cells.group, cells.groups, cells.fold, cells.block, forms)

@@ -103,6 +103,17 @@ def recalibrate(
     return Recalibration(taken, intercept, slope, -shift, gain / scale, gain_error / scale)
 
 
+def line_of_form(
+    form: str, look: FloatArray, plot: FloatArray, weight: FloatArray, group: IntArray, groups: int
+) -> Recalibration:
+    """Fit a line of a form that was chosen before; arguments are those of ``recalibrate``, without its comparison."""
+    known = np.isfinite(look) & np.isfinite(plot)
+    x, y, w, g = look[known], plot[known], weight[known], group[known]
+    shift = float(_fit(SHIFT, x, y, w, g, groups)[0][0]) if len(x) else float("nan")
+    intercept, slope = _fit(form, x, y, w, g, groups)
+    return Recalibration(form, intercept, slope, -shift, float("nan"), float("nan"))
+
+
 def spatial_folds(block: IntArray, folds: int) -> IntArray:
     """Deal whole blocks out to folds, in an order that is the same for the same set of blocks."""
     blocks, at = np.unique(block, return_inverse=True)

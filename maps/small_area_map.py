@@ -159,7 +159,7 @@ def fill_cells(
 def _fill_trait(cells: TraitCells, residual: FloatArray | None) -> FilledCells:
     if enough_plots(cells, cells.seen):
         fitted = fit_on_plots(cells, cells.seen)
-        held_out = hold_out(cells)
+        held_out = hold_out(cells, fitted)
         factors = calibrate(cells, held_out)
         frame = _cell_table(cells, fitted.combined, factors)
         return FilledCells(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from maps.cell_coverage import COVERAGE_COLUMNS, hold_out
-from maps.cell_fit import fit_without_plots
+from maps.cell_fit import fit_on_plots, fit_without_plots
 from maps.plot_cells import plots_by_cell
 from maps.small_area import fit_fay_herriot, predict_fay_herriot
 from maps.small_area_map import CALIBRATION_COLUMNS, ERROR_COLUMNS, FilledCells, fill_cells
@@ -159,9 +159,9 @@ def test_coverage_on_held_out_plots_is_near_nominal(filled: FilledCells) -> None
 
 
 def test_factors_make_up_for_stated_errors_that_are_too_small(world: World) -> None:
-    # Heavy tails, which the fitted variances limit: place is far off, either way, in one cell of twelve.
+    # Heavy tails, which the fitted variances limit: place is far off, either way, in one cell of sixteen.
     at = np.arange(len(world.land))
-    far = np.where(at % 12 == 0, 9.0, 0.0) * np.where(at % 24, 1, -1)
+    far = np.where(at % 16 == 0, 9.0, 0.0) * np.where(at % 32, 1, -1)
     filled = fill_cells(world.direct, world.land.assign(mean=world.land["mean"] + far), world.biome, world.plots, GRID)
     together = filled.coverage[filled.coverage["biome"].isna()].set_index("kind").loc["none"]
     assert together["raw_95"] < 0.93
@@ -199,10 +199,10 @@ def cells_of(world: World, trait: str = "sla") -> TraitCells:
 
 def test_held_out_cells_know_nothing_of_their_own_plots(world: World) -> None:
     cells = cells_of(world)
-    before = hold_out(cells)
+    before = hold_out(cells, fit_on_plots(cells, cells.seen))
     own = cells.fold == 2
     moved = {**cells.columns, "plot_mean": cells["plot_mean"] + np.where(own, 5.0, 0.0)}
-    after = hold_out(TraitCells(**{**vars(cells), "columns": moved}))
+    after = hold_out(TraitCells(**{**vars(cells), "columns": moved}), fit_on_plots(cells, cells.seen))
     seen = own & cells.seen
     np.testing.assert_array_equal(after.location[seen], before.location[seen])
     np.testing.assert_array_equal(after.factor[seen], before.factor[seen])

@@ -26,9 +26,9 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from maps.cell_sums import cells_of, sum_by_cell
-from maps.key_sums import KeySums, sum_photos
-from maps.moments import reduce_predictions
+from maps.moments.cell_sums import cells_of, sum_by_cell
+from maps.moments.key_sums import KeySums, sum_photos
+from maps.moments.reduction import reduce_predictions
 from maps.stages.cells import MOMENTS_FILE, estimate_cells, merge_moments
 from plant_traits.grid import Grid
 from plant_traits.schemas import MOMENTS, write_table

@@ -17,8 +17,8 @@ import sys
 import numpy as np
 import pandas as pd
 
-from maps.estimators import ESTIMATORS
-from maps.moments import merge
+from maps.estimators.estimate import ESTIMATORS
+from maps.moments.reduction import merge
 from plant_traits.schemas import MOMENTS
 
 SPECIES, OBSERVERS = 25, 15

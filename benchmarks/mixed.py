@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
-from maps.cell_moments import CellMoments
-from maps.crossed_effects import cell_blocks
-from maps.estimators import mixed
-from maps.moment_files import merge_files
-from maps.pooled_components import pool_components, read_components
+from maps.estimators.crossed_effects import cell_blocks
+from maps.estimators.estimate import mixed
+from maps.estimators.pooled_components import pool_components, read_components
+from maps.estimators.variance_components import estimate_components
+from maps.moments.cells import CellMoments
+from maps.moments.files import merge_files
 from maps.stages.cells import MOMENTS_FILE, estimate_cells
-from maps.variance_components import estimate_components
 from plant_traits.schemas import MOMENTS, read_table, write_table
 
 SPECIES_SD, OBSERVER_SD = 0.35, 0.15

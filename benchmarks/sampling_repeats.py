@@ -25,12 +25,12 @@ import pandas as pd
 from place_regression import Learned, importance, learn
 
 from data_catalog import Trait, WorldSettings, load_catalog
-from maps.applicability import area_of_applicability, spatial_folds
-from maps.effort_weights import effort_estimates, reduce_to_subcells, subcell_grid, weigh_subcells
-from maps.estimators import estimate
-from maps.metrics import block_of
-from maps.moments import reduce_predictions
-from maps.small_area_map import fill_cells
+from maps.applicability.area import area_of_applicability, spatial_folds
+from maps.comparison.metrics import block_of
+from maps.estimators.estimate import estimate
+from maps.moments.reduction import reduce_predictions
+from maps.sampling.effort_weights import effort_estimates, reduce_to_subcells, subcell_grid, weigh_subcells
+from maps.small_area.fill import fill_cells
 from plant_traits.covariates.biomes import biomes
 from plant_traits.grid import Grid
 from plant_traits.simulation.dirt import SHARES, lookalikes

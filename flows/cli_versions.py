@@ -28,8 +28,8 @@ def list_versions(
     scratch: ScratchOption = None,
 ) -> None:
     """List the versions, the latest first."""
+    from maps.product.versions import history  # noqa: PLC0415
     from maps.stages.versions import repository_names  # noqa: PLC0415
-    from maps.versions import history  # noqa: PLC0415
 
     try:
         opened = Workspace.open(workspace, scratch)
@@ -52,7 +52,7 @@ def open_info(
     scratch: ScratchOption = None,
 ) -> None:
     """Say what a version holds and how to open it."""
-    from maps.versions import find_version, open_map  # noqa: PLC0415
+    from maps.product.versions import find_version, open_map  # noqa: PLC0415
 
     try:
         address = _address(Workspace.open(workspace, scratch), name)
@@ -68,7 +68,7 @@ def open_info(
         layers = [variable for variable in maps.data_vars.values() if variable.attrs.get("trait") == trait]
         value = next(variable for variable in layers if variable.attrs.get("layer") == "value")
         typer.echo(f"{value.name} [{value.attrs['units']}], {len(layers)} layers, {int(value.notnull().sum()):,} cells")
-    typer.echo(f"Open it: maps.versions.open_map({address!r}, {found.tag!r})")
+    typer.echo(f"Open it: maps.product.versions.open_map({address!r}, {found.tag!r})")
 
 
 @versions_app.command()
@@ -80,7 +80,7 @@ def expire(
     drop_tags: Annotated[bool, typer.Option("--drop-tags", help="Remove old versions, not only leftovers.")] = False,
 ) -> None:
     """Remove what killed commits left and, with --drop-tags, old versions but the latest."""
-    from maps.versions import expire_and_collect  # noqa: PLC0415
+    from maps.product.versions import expire_and_collect  # noqa: PLC0415
 
     try:
         address = _address(Workspace.open(workspace, scratch), name)

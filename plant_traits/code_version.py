@@ -26,7 +26,7 @@ def code_version(*modules: str) -> str:
     """Return the version of the code reachable from modules of ours.
 
     Args:
-        modules: dotted names, such as ``maps.estimators``.
+        modules: dotted names, such as ``maps.estimators.estimate``.
 
     Returns:
         A hash of 16 hexadecimal digits.

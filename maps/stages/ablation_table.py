@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_catalog import Trait
-from maps.ablation_table import Evaluation, write_evaluation
+from maps.report.ablation_table import Evaluation, write_evaluation
 from plant_traits.errors import TableError
 from plant_traits.model.variants import VARIANTS
 from plant_traits.steps import Summary

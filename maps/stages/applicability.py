@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from data_catalog import ModelSettings
-from maps.applicability import ApplicabilityArea, area_of_applicability, spatial_folds
-from maps.covariate_importance import covariate_importance
+from maps.applicability.area import ApplicabilityArea, area_of_applicability, spatial_folds
+from maps.applicability.covariate_importance import covariate_importance
 from plant_traits.covariates.cube import LayerFolder, model_matrix
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.grid import FloatArray, IntArray

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maps.block_estimates import Pooled, estimate_blocks, pool_blocks
-from maps.moment_files import count_cells, merge_files, moment_blocks
-from maps.moments import count_losses, reduce_predictions
-from maps.pooled_components import COMPONENTS_FILE, Biomes
+from maps.estimators.blocks import Pooled, estimate_blocks, pool_blocks
+from maps.estimators.pooled_components import COMPONENTS_FILE, Biomes
+from maps.moments.files import count_cells, merge_files, moment_blocks
+from maps.moments.reduction import count_losses, reduce_predictions
 from plant_traits.covariates.cell_biomes import cell_biomes
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.grid import Grid

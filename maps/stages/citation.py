@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 from pydantic import JsonValue
 
-from maps.records_used import RecordCounter
-from maps.store import open_product
+from maps.product.records_used import RecordCounter
+from maps.product.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import PREDICTION, SHARD_ROW, read_table
 from plant_traits.sources.acquire import Acquired

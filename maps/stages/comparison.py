@@ -10,13 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import Trait
-from maps.comparison import DIFFERENCE_COLUMNS, compare, coverage, pairwise_differences
-from maps.layers import APPLICABILITY
-from maps.product import estimate_dataset
-from maps.registry import maps_dataset, open_product_map, plot_means
+from maps.comparison.registry import maps_dataset, open_product_map, plot_means
+from maps.comparison.scores import DIFFERENCE_COLUMNS, compare, coverage, pairwise_differences
+from maps.product.dataset import estimate_dataset
+from maps.product.layers import APPLICABILITY
+from maps.product.store import open_product
 from maps.stages.cells import read_estimates
 from maps.stages.small_area import plots_of_run, read_unseen
-from maps.store import open_product
 from plant_traits.grid import Grid
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import LAND_PREDICTION, OBSERVATION, SCORE, SPECIES_TRAIT, read_table, write_table

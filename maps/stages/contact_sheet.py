@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import norm
 
-from maps.contact_sheet import ContactSheet, thumbnail_or_reason, write_contact_sheet
-from maps.photo_licences import withheld_reasons
-from maps.photo_spread import KEY, shortlist, spread
+from maps.report.contact_sheet import ContactSheet, thumbnail_or_reason, write_contact_sheet
+from maps.report.photo_licences import withheld_reasons
+from maps.report.photo_spread import KEY, shortlist, spread
 from plant_traits.covariates.biomes import biomes_of_matrix
 from plant_traits.errors import InputError, TableError
 from plant_traits.model.calibration import group_names

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from maps.effort_weights import (
+from maps.moments.reduction import count_losses, used_predictions
+from maps.sampling.effort_weights import (
     SUBDIVISION,
     effort_estimates,
     merge_subcells,
@@ -15,7 +16,6 @@ from maps.effort_weights import (
     subcell_grid,
     weigh_subcells,
 )
-from maps.moments import count_losses, used_predictions
 from plant_traits.grid import Grid
 from plant_traits.observations.effort import EffortCount, effort_records
 from plant_traits.schemas import (

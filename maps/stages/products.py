@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from maps.geotiff import write_cogs
-from maps.layers import QUALITY, SOURCE
-from maps.product import build_product
+from maps.product.dataset import build_product
+from maps.product.geotiff import write_cogs
+from maps.product.layers import QUALITY, SOURCE
+from maps.product.store import write_zarr
 from maps.stages.applicability import read_applicability
 from maps.stages.cells import read_estimates
 from maps.stages.effort import EFFORT_FILE
 from maps.stages.sampling_bias import read_expected_bias
 from maps.stages.small_area import read_cells
-from maps.store import write_zarr
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import EFFORT, read_table
 from plant_traits.steps import Summary

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from maps.markdown_summary import summary_markdown
-from maps.report import write_report
-from maps.report_inputs import ReportInputs, StageRecord
+from maps.product.store import open_product
+from maps.report.inputs import ReportInputs, StageRecord
+from maps.report.markdown_summary import summary_markdown
+from maps.report.page import write_report
 from maps.stages.comparison import (
     GEOSPATIAL,
     MAPS,
@@ -26,7 +27,6 @@ from maps.stages.comparison import (
 )
 from maps.stages.contact_sheet import PHOTOS_PAGE
 from maps.stages.small_area import read_coverage
-from maps.store import open_product
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
 from plant_traits.sources.inputs import InputSet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from maps.sampling_bias import expected_bias_of_cells
+from maps.sampling.bias import expected_bias_of_cells
 from maps.stages.cells import read_estimates
 from maps.stages.small_area import plots_of_run
 from plant_traits.covariates.cell_biomes import cell_biomes
@@ -30,7 +30,7 @@ def expect_bias(
 ) -> Summary:
     """State the expected bias of the published estimator in every cell with photos; write ``expected_bias.parquet``.
 
-    What it is, and what not, is said in ``maps.sampling_bias``. Without plots, or with too few cells that have some, it
+    What it is, and what not, is said in ``maps.sampling.bias``. Without plots, or with too few cells that have some, it
     is unknown everywhere.
 
     Args:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from maps.registry import open_product_map
-from maps.small_area_map import fill_cells
+from maps.comparison.registry import open_product_map
+from maps.small_area.fill import fill_cells
 from maps.stages.cells import read_estimates
 from plant_traits.covariates.cell_biomes import cell_biomes
 from plant_traits.covariates.cube import LayerFolder
@@ -40,9 +40,9 @@ def fill_map(
     """Combine the published estimator with the geospatial prediction in every land cell.
 
     Writes ``cells.parquet``, ``errors.parquet``, ``calibration.parquet``, ``coverage.parquet`` and ``unseen.parquet``,
-    see ``maps.small_area_map.FilledCells``. Plots of a profile that has them as a map are read on the grid of that map,
-    where it nests in the run's or the run's in it: each of its cells then counts as a plot at its centre, and several
-    scatter within a cell of the run as plots would.
+    see ``maps.small_area.fill.FilledCells``. Plots of a profile that has them as a map are read on the grid of that
+    map, where it nests in the run's or the run's in it: each of its cells then counts as a plot at its centre, and
+    several scatter within a cell of the run as plots would.
 
     Args:
         destination: an empty folder.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from maps.version_repository import VersionsUnsupportedError
-from maps.versions import MapVersion, commit_product
+from maps.product.version_repository import VersionsUnsupportedError
+from maps.product.versions import MapVersion, commit_product
 from plant_traits.errors import MissingInputError
 from plant_traits.run_spec import RunSpec
 from plant_traits.steps import Artifact

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from data_catalog import Catalog, Trait
-from maps.product import build_product
+from maps.product.dataset import build_product
 from plant_traits.grid import Grid
 from plant_traits.month import Month
 from plant_traits.regions import Region

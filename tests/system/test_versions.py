@@ -7,7 +7,7 @@ import shutil
 import pytest
 import xarray as xr
 
-from maps.versions import history, open_map
+from maps.product.versions import history, open_map
 
 pytestmark = pytest.mark.system
 

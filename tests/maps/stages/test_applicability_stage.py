@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from data_catalog import Catalog
-from maps.applicability import area_of_applicability, spatial_folds
+from maps.applicability.area import area_of_applicability, spatial_folds
 from maps.stages import applicability
 from maps.stages.applicability import (
     APPLICABILITY_FILE,

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from maps.effort_weights import effort_estimates, merge_subcells, subcell_grid, weigh_subcells
+from maps.sampling.effort_weights import effort_estimates, merge_subcells, subcell_grid, weigh_subcells
 from maps.stages.cells import read_estimates
 from maps.stages.effort import EFFORT_FILE, ESTIMATOR, SUBCELLS_FILE, reduce_shard_to_subcells, weigh_by_effort
 from plant_traits.errors import GridError, TableError

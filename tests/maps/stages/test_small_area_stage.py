@@ -12,7 +12,7 @@ from rasterio.transform import Affine
 
 from data_catalog import Catalog
 from data_catalog.profile import ProductInput
-from maps.small_area_map import fill_cells
+from maps.small_area.fill import fill_cells
 from maps.stages.small_area import _grid_of_plots, fill_map, plots_of_run, read_cells, read_coverage
 from plant_traits.covariates.cube import write_covariates
 from plant_traits.errors import InputError, MissingInputError

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from data_catalog import Trait
 from flows.cli import app
+from maps.product.store import write_zarr
+from maps.product.versions import history, open_map
 from maps.stages.versions import keep_version, repository_address, repository_name, repository_names
-from maps.store import write_zarr
-from maps.versions import history, open_map
 from plant_traits.errors import MissingInputError
 from plant_traits.run_spec import RunSpec
 from plant_traits.workspace import Workspace

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from data_catalog import Catalog, Profile, Trait
-from maps.registry import open_product_map
+from maps.comparison.registry import open_product_map
 from plant_traits.covariates.layers import open_layer
 from plant_traits.errors import PhotoError
 from plant_traits.grid import Grid

@@ -1,0 +1,1 @@
+"""How far the map reaches: how unlike the training data a place is."""

@@ -1,0 +1,1 @@
+"""Maps met with truth, plots and other maps."""

@@ -1,0 +1,1 @@
+"""Direct estimates of cells from the moments of their photos."""

@@ -1,0 +1,1 @@
+"""Predictions collapsed to mergeable sums per cell, species and observer."""

@@ -1,0 +1,1 @@
+"""The map product: its layers, its files and its versions."""

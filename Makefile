@@ -13,7 +13,7 @@ demo: $(VENV)/.run-ready
 install: $(VENV)/.dev-ready
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check .

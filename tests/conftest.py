@@ -22,7 +22,7 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Share the tests among workers by file; whole runs, which share one finished run, stay together and start first."""
+    """Share the tests among workers by file; whole runs, which share a finished run, stay together and start first."""
     system = REPOSITORY / "tests" / "system"
     items.sort(key=lambda item: not item.path.is_relative_to(system))
     for item in items:

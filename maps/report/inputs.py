@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import Trait
+from maps.comparison.name_effect import NamesTold
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ReportInputs:
             where the run has no plots.
         unseen: published ``location`` that a reference of that name had no say in, drawn against it instead of the
             product's.
+        names: what the gate of names did; None where the run had none.
     """
 
     title: str
@@ -90,6 +92,7 @@ class ReportInputs:
     published_map: str | None = None
     plot_coverage: pd.DataFrame | None = None
     unseen: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    names: NamesTold | None = None
 
     @property
     def published_name(self) -> str:

@@ -13,7 +13,7 @@ from matplotlib.colors import ListedColormap
 
 from data_catalog import Trait
 from maps.product.layers import APPLICABILITY
-from maps.report import model_section, score_rows, tables, typography
+from maps.report import model_section, name_rows, score_rows, tables, typography
 from maps.report.figures import ScatterPanel, draw_reliability, draw_scatter
 from maps.report.figures_model import draw_photo_reliability, draw_pit
 from maps.report.inputs import ReportInputs, StageRecord
@@ -66,6 +66,7 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
         coverage=score_rows.coverage_rows(inputs),
         reliability=_reliability(inputs),
         plot_coverage=score_rows.plot_coverage_rows(inputs),
+        names=name_rows.name_section(inputs),
         model_parts=_model_parts(inputs),
         training=tables.training_table(inputs),
         profile=tables.flatten(inputs.profile),

@@ -13,9 +13,11 @@ import pytest
 import xarray as xr
 
 from data_catalog import Trait, load_catalog
+from maps.comparison.name_effect import EFFECT_COLUMNS, ERROR_COLUMNS, NamesTold
 from maps.product.layers import APPLICABILITY
 from maps.report import typography
 from maps.report.markdown_summary import summary_markdown
+from maps.report.name_rows import name_section
 from maps.report.page import ReportInputs, StageRecord, write_report
 from maps.report.score_rows import difference_rows, score_tables
 from maps.report.tables import flatten
@@ -328,3 +330,36 @@ def test_intervals_against_plots_have_a_table(inputs: ReportInputs, tmp_path: Pa
     assert "all with plots 52 % (50) 96 % (75) 0.25 64" in words
     assert "88 %" not in words  # biomes are in the file, not on the page
     assert "Intervals against vegetation plots" not in page_of(inputs, tmp_path)
+
+
+def names_told() -> NamesTold:
+    counts = pd.DataFrame(
+        [("species", "photo", 800), ("genus", "coarser", 60), ("none", "contradicted_by_votes", 100),
+         ("none", "not_a_plant", 40)],
+        columns=["rank", "reason", "n"],
+    )  # fmt: skip
+    effect = pd.DataFrame(
+        [("height", 90, 3, 1, 0.05, 0.2, 0.011), ("wood_density", 0, 0, 0, np.nan, np.nan, np.nan)],
+        columns=list(EFFECT_COLUMNS),
+    )
+    errors = pd.DataFrame([("truth", "height", 80, 0.4567, 0.4321)], columns=list(ERROR_COLUMNS))
+    return NamesTold(counts, effect, errors)
+
+
+def test_names_are_told_where_there_was_a_gate(inputs: ReportInputs, page: str, tmp_path: Path) -> None:
+    assert 'id="names"' not in page
+    told = page_of(replace(inputs, names=names_told()), tmp_path)
+    Collector(told)
+    section = told[told.index('<section id="names">') :]
+    section = " ".join(section[: section.index("</section>")].split())
+    for words in ("1,000 stated names", "80.0 %", "14.0 %", "votes agree on another name", "0.457", "0.432", "1.1 %"):
+        assert words in section
+    assert 'href="#names"' in told
+
+
+def test_set_aside_reasons_come_largest_first(inputs: ReportInputs) -> None:
+    section = name_section(replace(inputs, names=names_told()))
+    assert section is not None
+    assert [row["n"] for row in section["ranks"]] == [800, 60, 0, 140]
+    assert [n for _, n in section["ranks"][3]["reasons"]] == [100, 40]
+    assert section["effect"][1]["difference"] is None

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maps.report.figures_training import VariantPanel, draw_variants
-from maps.report.model_page import SPLITS, words
+from maps.report.model_facts import SPLITS, words
 from maps.report.page_templates import inline_image, page_template
 from maps.report.typography import count_text, number_text
 from plant_traits.errors import TableError

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from maps.report.model_page import Ingredient, ModelPage, cleaning_tables, write_model_files
+from maps.report.model_facts import Ingredient, ModelPage, cleaning_tables
+from maps.report.model_page import write_model_files
 from plant_traits.errors import TableError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
 from plant_traits.model.training_places import PLACES

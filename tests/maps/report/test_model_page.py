@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from data_catalog import Catalog, Trait
-from maps.report.model_page import (
+from maps.report.model_facts import (
     Ingredient,
     ModelPage,
     calibration_tables,
@@ -22,8 +22,8 @@ from maps.report.model_page import (
     headlines,
     split_table,
     typical_error,
-    write_model_files,
 )
+from maps.report.model_page import write_model_files
 from plant_traits.errors import ModelError
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]

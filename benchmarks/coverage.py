@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from maps.estimators.estimate import ESTIMATORS
-from maps.moments.reduction import merge
+from maps.moments.addition import merge
 from plant_traits.schemas import MOMENTS
 
 SPECIES, OBSERVERS = 25, 15

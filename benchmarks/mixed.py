@@ -29,7 +29,7 @@ from maps.estimators.estimate import mixed
 from maps.estimators.pooled_components import pool_components, read_components
 from maps.estimators.variance_components import estimate_components
 from maps.moments.cells import CellMoments
-from maps.moments.files import merge_files
+from maps.moments.merging import merge_files
 from maps.stages.cells import MOMENTS_FILE, estimate_cells
 from plant_traits.schemas import MOMENTS, read_table, write_table
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,9 +15,7 @@ from maps.moments.cells import CellMoments, Heterogeneity
 from plant_traits.errors import PlantTraitsError
 
 Blocks = Callable[[], Iterable[pa.Table]]
-"""Called anew for every pass; gives tables of ``schemas.MOMENTS`` with all rows of a cell in the same table."""
-
-_NUMBERED = ("species", "observer")
+"""Called anew for every pass; gives tables of ``schemas.MOMENTS``, all rows of a cell and trait in the same table."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Pooled:
 def pool_blocks(blocks: Blocks, estimators: Sequence[str], evidence: str, biome: Biomes | None = None) -> Pooled:
     """Gather what estimators take from all cells, over all blocks.
 
-    Of one trait at a time, what REML needs of its rows is held, some ten numbers a row; of all else, a block.
+    What is held of one trait at a time is what ``pool_components`` holds; of all else, a block.
 
     Args:
         blocks: the moments.
@@ -53,8 +50,8 @@ def pool_blocks(blocks: Blocks, estimators: Sequence[str], evidence: str, biome:
         raise PlantTraitsError(f"unknown estimators {unknown}; choose among {', '.join(ESTIMATORS)}")
     found: dict[str, Heterogeneity] = {}
     for block in blocks():
-        for trait, rows in _by_trait(block, evidence):
-            found[trait] = found.get(trait, Heterogeneity()).plus(CellMoments.of(rows))
+        _gather(found, block, evidence)
+        del block  # or it would be held while the next one is read
     tables = [no_components()]
     if any(ESTIMATORS[name].pools_components for name in estimators):
         tables += [pool_components(_parts(blocks, trait, evidence), trait, evidence, biome) for trait in sorted(found)]
@@ -82,44 +79,42 @@ def estimate_blocks(
         TableError: a cell finds no components.
     """
     for block in blocks():
-        of_trait = [CellMoments.of(rows) for _, rows in _by_trait(block, evidence)]
-        if not of_trait:
-            continue
-        found = {}
+        found = _estimates(block, estimators, evidence, pooled, biome)
+        del block
+        if found:
+            yield found
+
+
+def _gather(found: dict[str, Heterogeneity], block: pa.Table, evidence: str) -> None:
+    for trait, cells in _by_trait(block, evidence):
+        found[trait] = found.get(trait, Heterogeneity()).plus(cells)
+
+
+def _estimates(
+    block: pa.Table, estimators: Sequence[str], evidence: str, pooled: Pooled, biome: Biomes | None
+) -> dict[str, pd.DataFrame]:
+    """Estimate the cells of a block; empty where it has no such evidence."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for _, cells in _by_trait(block, evidence):
         for name in estimators:
-            parts = [
-                estimate(cells, name, evidence, biome=biome, tau2=pooled.tau2, components=pooled.components)
-                for cells in of_trait
-            ]
-            found[name] = pd.concat(parts).sort_values(["cell", "trait"], ignore_index=True)
-        yield found
+            of_cells = estimate(cells, name, evidence, biome=biome, tau2=pooled.tau2, components=pooled.components)
+            found.setdefault(name, []).append(of_cells)
+    return {name: pd.concat(x).sort_values(["cell", "trait"], ignore_index=True) for name, x in found.items()}
 
 
 def _parts(blocks: Blocks, trait: str, evidence: str) -> Iterator[CellMoments]:
     for block in blocks():
-        for _, rows in _by_trait(block, evidence, [trait]):
-            yield CellMoments.of(rows)
+        for _, cells in _by_trait(block, evidence, [trait]):
+            yield cells
+            del cells
+        del block
 
 
-def _by_trait(
-    block: pa.Table, evidence: str, traits: Sequence[str] | None = None
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the moments of each trait, species and observers by number: an estimator need only tell them apart.
-
-    Numbers follow the names, missing ones first, so that rows keep their order.
-    """
+def _by_trait(block: pa.Table, evidence: str, traits: Sequence[str] | None = None) -> Iterator[tuple[str, CellMoments]]:
+    """Yield the cells of each trait."""
     for trait in sorted(block["trait"].unique().to_pylist()) if traits is None else traits:
-        rows = block.filter(pc.and_(pc.equal(block["trait"], trait), pc.equal(block["evidence"], evidence)))
-        if len(rows) == 0:
-            continue
-        for name in _NUMBERED:
-            rows = rows.set_column(rows.column_names.index(name), name, _numbers(rows[name]))
-        yield trait, rows.to_pandas()
-
-
-def _numbers(names: pa.ChunkedArray) -> pa.Array:
-    encoded = names.combine_chunks().dictionary_encode()
-    rank = np.empty(len(encoded.dictionary) + 1, dtype=np.int64)
-    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(encoded.dictionary))
-    rank[-1] = -1
-    return pa.array(rank[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()])
+        wanted = pc.and_(pc.equal(block["trait"], trait), pc.equal(block["evidence"], evidence))
+        # A crowded cell comes by itself, one trait at a time: no second copy of it.
+        rows = block if pc.all(wanted).as_py() else block.filter(wanted)
+        if len(rows):
+            yield trait, CellMoments.of_trait(rows, trait)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from maps.estimators.crossed_effects import BoolArray, CellBlock, cell_blocks
+from maps.estimators.drawn_cells import CellDraw, DrawnCells
 from maps.estimators.mixed import CellComponents
 from maps.estimators.photo_weights import PhotoVariances
 from maps.estimators.species_shares import SpeciesPairs
@@ -24,7 +25,7 @@ MINIMUM_CELLS = 10
 
 COMPONENTS_FILE = "components.parquet"
 
-_NUMBERED = ("cell", "of_row", "species", "observer")
+_SEVERAL = 2
 
 Biomes = Mapping[int, str] | pd.Series
 """Biome by cell; a series has the cells as its index."""
@@ -43,7 +44,9 @@ def pool_components(
     those under this noise.
 
     Args:
-        parts: the cells of the trait, in as many parts as one likes; of each is held what REML needs.
+        parts: the cells of the trait, in as many parts as one likes. The variances are estimated from those that
+            ``maps.estimators.drawn_cells`` draws: from all of them up to 262,144 rows of a biome, and from about as
+            many of a larger one. All else is a sum over all cells.
         trait: their trait.
         evidence: their kind of evidence.
         biome: biome by cell; cells without one take the components of all.
@@ -52,11 +55,11 @@ def pool_components(
         A frame of ``schemas.COMPONENTS``: a row for each biome that stands on its own and, where some cell takes it,
         one with a null biome for all cells together. Empty where there is no cell.
     """
-    cells = _PooledCells.of(parts)
+    cells = _PooledCells.of(parts, biome)
     if len(cells.cell) == 0:
         return no_components()
     code, labels = pd.factorize(_biome_of(cells.cell, biome), sort=True)
-    several = cells.several()
+    several = cells.several
     together = len(labels)
     own = np.stack([np.bincount(code[several[:, k] & (code >= 0)], minlength=together) for k in (0, 1)], axis=-1)
     enough = (own >= MINIMUM_CELLS).all(axis=1)
@@ -65,12 +68,10 @@ def pool_components(
     all_cells = np.zeros_like(group)
     noise, slope = cells.variances.noise(group, together + 1), cells.variances.slope(group, together + 1)
     noise[-1:], slope[-1:] = cells.variances.noise(all_cells, 1), cells.variances.slope(all_cells, 1)
-    weight = cells.weight / noise[group][cells.of_row]
-    blocks = list(cell_blocks(weight, cells.species, cells.observer, cells.of_row))
-    found = _variances(blocks, cells.y, group, informative, cells.photo_variance)
+    taken = np.bincount(group, minlength=together + 1)
+    found = _variances(cells, group, noise, taken > 0)
     concentration, clumping = cells.pairs.pooled(group, together + 1)
     concentration[-1:], clumping[-1:] = cells.pairs.pooled(all_cells, 1)
-    taken = np.bincount(group, minlength=together + 1)
     errors = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
     columns = {
         "evidence": evidence,
@@ -155,59 +156,51 @@ def read_components(folder: Path) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _PooledCells:
-    """What REML and the pooled diversity need of the cells of a trait."""
+    """What REML needs of the cells drawn, and the pooled diversity of all cells of a trait."""
 
     cell: IntArray
-    of_row: IntArray
-    species: IntArray
-    observer: IntArray
-    weight: FloatArray
-    y: FloatArray
+    several: BoolArray
+    drawn: DrawnCells
     pairs: SpeciesPairs
     variances: PhotoVariances
     photo_variance: float
 
     @classmethod
-    def of(cls, parts: Iterable[CellMoments]) -> _PooledCells:
-        held: dict[str, list[IntArray]] = {name: [np.empty(0, dtype=np.int64)] for name in _NUMBERED}
-        values: dict[str, list[FloatArray]] = {name: [np.empty(0)] for name in ("weight", "y", "photos", "v")}
+    def of(cls, parts: Iterable[CellMoments], biome: Biomes | None) -> _PooledCells:
+        draw = CellDraw()
+        label = _labels(biome)
+        cell, several = [np.empty(0, dtype=np.int64)], [np.empty((0, 2), dtype=bool)]
+        photos, v = [np.empty(0)], [np.empty(0)]
         pairs: dict[str, list[FloatArray]] = {field.name: [np.empty(0)] for field in fields(SpeciesPairs)}
         variances = []
-        first = dict.fromkeys(_NUMBERED, 0)
         for part in parts:
-            numbers = (part.of_row, part.species_of_row, part.observer_of_row)
-            for name, number in zip(_NUMBERED[1:], numbers, strict=True):
-                held[name].append(number + first[name])
-                first[name] += int(number.max(initial=-1)) + 1
-            held["cell"].append(part.cell)
-            values["weight"].append(part.rows["sum_w"])
-            values["y"].append(part.rows["sum_wy"] / part.rows["sum_w"])
+            number = label.get_indexer(pd.Index(_biome_of(part.cell, biome), dtype=object))
+            draw.add(part, np.where(number < 0, len(label), number))
+            cell.append(part.cell)
+            groups = (part.species_of_row, part.observer_of_row)
+            counts = [np.bincount(part.cell_of(group), minlength=part.size) for group in groups]
+            several.append(np.stack(counts, axis=-1) >= _SEVERAL)
             variances.append(PhotoVariances.of(part))
             of_part = SpeciesPairs.of(part)
             for name, found in pairs.items():
                 found.append(getattr(of_part, name))
-            values["photos"].append(part.n)
-            values["v"].append(part.total("sum_v"))
-        cell, of_row, species, observer = (np.concatenate(held.pop(name)) for name in _NUMBERED)
-        weight, y, photos, v = (np.concatenate(found) for found in values.values())
+            photos.append(part.n)
+            v.append(part.total("sum_v"))
+            del part  # or it would be held while the next one is read
         of_cells = SpeciesPairs(**{name: np.concatenate(found) for name, found in pairs.items()})
-        photo_variance = float(v.sum() / photos.sum()) if len(cell) else np.nan
+        n = np.concatenate(photos)
+        photo_variance = float(np.concatenate(v).sum() / n.sum()) if len(n) else np.nan
         joined = PhotoVariances.joined(variances)
-        return cls(cell, of_row, species, observer, weight, y, of_cells, joined, photo_variance)
-
-    def several(self) -> BoolArray:
-        """Tell which cells have two species, and two observers, or more: (cells, 2)."""
-        counts = [
-            np.bincount(_cell_of(group, self.of_row), minlength=len(self.cell))
-            for group in (self.species, self.observer)
-        ]
-        return np.stack(counts, axis=-1) >= 2
+        return cls(np.concatenate(cell), np.concatenate(several), draw.drawn(), of_cells, joined, photo_variance)
 
 
-def _cell_of(group: IntArray, of_row: IntArray) -> IntArray:
-    found = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.int64)
-    found[group] = of_row
-    return found
+def _labels(biome: Biomes | None) -> pd.Index:
+    """Return the names of the biomes, each once."""
+    if biome is None:
+        return pd.Index([], dtype=object)
+    series = biome if isinstance(biome, pd.Series) else pd.Series(dict(biome), dtype=object)
+    labels: pd.Index = pd.Index(series.dropna().unique(), dtype=object)
+    return labels
 
 
 def _biome_of(cell: IntArray, biome: Biomes | None) -> pd.Series:
@@ -217,17 +210,27 @@ def _biome_of(cell: IntArray, biome: Biomes | None) -> pd.Series:
     return series.reindex(cell).astype(object)
 
 
-def _variances(
-    blocks: Sequence[CellBlock], y: FloatArray, group: IntArray, informative: IntArray, photo_variance: float
-) -> VarianceComponents:
-    """Estimate the groups that stand on their own, and all cells together where some cell needs it."""
-    together = len(informative) - 1
-    start = _start(blocks, y, group, informative, photo_variance)
-    apart = estimate_components(blocks, y, np.where(group < together, group, -1), start, informative > 0)
-    taken = np.bincount(group, minlength=len(informative)) > 0
+def _variances(cells: _PooledCells, group: IntArray, noise: FloatArray, taken: BoolArray) -> VarianceComponents:
+    """Estimate the groups that stand on their own, and all cells together where some cell needs it.
+
+    Args:
+        cells: all cells and those drawn.
+        group: (cells,) group of each; the last is that of all cells together.
+        noise: (groups,) of the photos' variances.
+        taken: (groups,) whether some cell takes the group's components.
+    """
+    drawn, together = cells.drawn, len(noise) - 1
+    group, several = group[drawn.place], cells.several[drawn.place]
+    weight = drawn.weight / noise[group][drawn.of_row]
+    blocks = list(cell_blocks(weight, drawn.species, drawn.observer, drawn.of_row))
+    own = np.stack([np.bincount(group[several[:, k]], minlength=together + 1) for k in (0, 1)], axis=-1)
+    own[together] = several[drawn.in_common].sum(axis=0)
+    start = _start(blocks, drawn.y, group, own, cells.photo_variance)
+    apart = estimate_components(blocks, drawn.y, np.where(group < together, group, -1), start, own > 0)
     apart.variance[~taken], apart.covariance[~taken] = np.nan, np.nan
     if taken[together]:
-        pooled = estimate_components(blocks, y, np.zeros_like(group), start[-1:], informative[-1:] > 0)
+        common = np.where(drawn.in_common, 0, -1)
+        pooled = estimate_components(blocks, drawn.y, common, start[-1:], own[-1:] > 0)
         for name in VarianceComponents.__dataclass_fields__:
             getattr(apart, name)[together] = getattr(pooled, name)[0]
     return apart

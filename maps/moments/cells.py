@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from maps.estimators.random_effects import RandomEffects, paule_mandel_by_group
-from maps.moments.reduction import KEYS, SUMS
+from maps.moments.addition import KEYS, SUMS
+from maps.moments.name_codes import NameCodes
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, IntArray
 from plant_traits.schemas import ESTIMATE, MOMENTS
@@ -59,15 +61,36 @@ class CellMoments:
         names: dict[str, pd.Index] = {}
         for key in KEYS[1:4]:
             codes[key], names[key] = pd.factorize(moments[key], sort=True)
-        order = np.lexsort((codes["observer"], codes["species"], codes["trait"], codes["cell"]))
-        cell, trait, species, observer = (codes[key][order] for key in ("cell", "trait", "species", "observer"))
+        keys = [codes[key] for key in ("cell", "trait", "species", "observer")]
+        of_names = pa.array([str(name) for name in names["trait"]], type=pa.string())
+        return cls._grouped(keys, of_names, {name: moments[name].to_numpy() for name in ("n", *SUMS)})
+
+    @classmethod
+    def of_trait(cls, rows: pa.Table, trait: str) -> CellMoments:
+        """Group moments of one trait and kind of evidence, as ``of`` does, without a copy of what is in order."""
+        species, observer = (_missing_first(NameCodes.of(rows[name])) for name in ("species", "observer"))
+        keys = [rows["cell"].to_numpy(), np.zeros(len(rows), dtype=np.int8), species, observer]
+        return cls._grouped(
+            keys, pa.array([trait], pa.string()), {name: rows[name].to_numpy() for name in ("n", *SUMS)}
+        )
+
+    @classmethod
+    def _grouped(
+        cls, keys: list[IntArray], traits: pa.Array, columns: Mapping[str, npt.NDArray[np.number]]
+    ) -> CellMoments:
+        """Group columns by keys: cell, place in ``traits``, species and observer, both with missing names first."""
+        if not _in_order(keys):
+            order = np.lexsort(keys[::-1])
+            keys = [key[order] for key in keys]
+            columns = {name: column[order] for name, column in columns.items()}
+        cell, trait, species, observer = keys
         of_row, first = _number(cell, trait)
         by_observer = np.lexsort((observer, of_row))
-        observer_of_row = np.empty(len(order), dtype=np.int64)
+        observer_of_row = np.empty(len(cell), dtype=np.int64)
         observer_of_row[by_observer] = _number(of_row[by_observer], observer[by_observer])[0]
-        rows = {name: moments[name].to_numpy(dtype=np.float64)[order] for name in ("n", *SUMS)}
-        trait_name = pa.array([str(name) for name in names["trait"]], type=pa.string()).take(pa.array(trait[first]))
-        return cls(cell[first], trait_name, rows, of_row, _number(of_row, species)[0], observer_of_row)
+        rows = {name: column.astype(np.float64, copy=False) for name, column in columns.items()}
+        name_of_cell = traits.take(pa.array(trait[first], pa.int64()))
+        return cls(cell[first], name_of_cell, rows, of_row, _number(of_row, species)[0], observer_of_row)
 
     @property
     def size(self) -> int:
@@ -211,3 +234,17 @@ def _number(*keys: IntArray) -> tuple[IntArray, IntArray]:
     new = np.ones(len(keys[0]), dtype=bool)
     new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
     return np.cumsum(new) - 1, np.flatnonzero(new)
+
+
+def _missing_first(names: NameCodes) -> IntArray:
+    return np.where(names.codes < len(names.names) - 1, names.codes, -1)
+
+
+def _in_order(keys: list[IntArray]) -> bool:
+    """Tell whether rows are sorted by their keys, the first the most significant."""
+    tied = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
+    for key in keys:
+        if (tied & (key[1:] < key[:-1])).any():
+            return False
+        tied &= key[1:] == key[:-1]
+    return True

@@ -1,12 +1,9 @@
-"""Moments on disk: merged from any number of files, and read again, a block of whole cells at a time."""
+"""Files of moments, read a block of cells at a time."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,93 +13,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from maps.moments.reduction import merge_tables, subtract_tables
+from maps.moments.key_sums import run_starts
 from plant_traits.errors import TableError
 from plant_traits.grid import IntArray
 from plant_traits.schemas import MOMENTS
 
-BLOCK_ROWS = 1 << 18
+BLOCK_ROWS = 1 << 16
 """Rows of moments held at a time."""
 
-_BINS = 1 << 16
 
-
-@dataclass(frozen=True)
-class MergeCount:
-    """What a merge read and wrote.
-
-    Attributes:
-        rows_in: rows of moments read, those to take out included.
-        rows_out: rows written.
-        cells: number of cells with moments, by kind of evidence.
-        imprecise: cells with a row of which so much was taken out that its sums are not sure to nine digits, ascending.
-    """
-
-    rows_in: int
-    rows_out: int
-    cells: dict[str, int]
-    imprecise: IntArray
-
-
-def merge_files(
-    sources: Sequence[Path], destination: Path, *, retracted: Sequence[Path] = (), block_rows: int = BLOCK_ROWS
-) -> MergeCount:
-    """Merge files of moments into one, sorted by its keys, in memory that does not grow with them.
-
-    The cells are cut into ranges of about ``block_rows`` rows. The sources are read once, a row group at a time, and
-    their rows laid aside on disk by range; then each range is merged (``maps.moments.reduction.merge_tables``) and
-    becomes one row group. A cell with many more rows is merged some species at a time. Any grid and any split of the
-    rows over the sources will do; shards of one tile each touch few ranges. The same rows give the same bits whatever
-    the order of the sources and the size of the ranges.
+def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS, whole_cells: bool = True) -> Iterator[pa.Table]:
+    """Read moments sorted by cell, block after block; all rows of a cell and trait are in one block.
 
     Args:
-        sources: Parquet files of ``schemas.MOMENTS``, rows in any order.
-        destination: the file to write; the rows laid aside lie in a temporary folder next to it.
-        retracted: files of moments to take out of the merged sources, see ``maps.moments.reduction.subtract``.
-        block_rows: rows held at a time.
-
-    Returns:
-        Counts of rows and cells.
-
-    Raises:
-        TableError: a source is not a file of moments, or rows are to be taken out that the sources do not hold.
-    """
-    limits = _range_limits([*sources, *retracted], block_rows)
-    rows_out = 0
-    cells: dict[str, int] = defaultdict(int)
-    imprecise = [np.empty(0, dtype=np.int64)]
-    with (
-        tempfile.TemporaryDirectory(dir=destination.parent, prefix="ranges-") as folder,
-        pq.ParquetWriter(destination, MOMENTS, compression="zstd") as writer,
-    ):
-        added = _Aside(Path(folder) / "added", limits, block_rows)
-        taken = _Aside(Path(folder) / "taken", limits, block_rows)
-        rows_in = added.read(sources) + taken.read(retracted)
-        for k in range(len(limits) + 1):
-            kinds: set[tuple[int, str]] = set()
-            for part in _parts(chain(added.tables(k), taken.tables(k)), block_rows):
-                state, out = (merge_tables(part.of(aside.tables(k))) for aside in (added, taken))
-                merged, weak = subtract_tables(state, out)
-                if len(merged) == 0:
-                    continue
-                rows_out += len(merged)
-                imprecise.append(merged["cell"].to_numpy()[weak])
-                found = merged.group_by(["cell", "evidence"]).aggregate([])
-                kinds.update(zip(found["cell"].to_pylist(), found["evidence"].to_pylist(), strict=True))
-                writer.write_table(merged, row_group_size=len(merged))
-            for _, evidence in kinds:
-                cells[evidence] += 1
-            added.drop(k)
-            taken.drop(k)
-    return MergeCount(rows_in, rows_out, dict(cells), np.unique(np.concatenate(imprecise)))
-
-
-def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
-    """Read moments sorted by cell, block after block; all rows of a cell are in one block.
-
-    Args:
-        path: a file that ``merge_files`` wrote.
-        block_rows: least number of rows in a block, except in the last.
+        path: a file that ``maps.moments.merging.merge_files`` wrote.
+        block_rows: least number of rows in a block, except in the last and before a crowded cell.
+        whole_cells: whether all rows of a cell are in one block, however many. Where not, a cell of more than
+            ``block_rows`` rows comes by itself, one trait at a time.
 
     Yields:
         Tables of ``schemas.MOMENTS``, none of them empty.
@@ -110,18 +37,18 @@ def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[pa.Ta
     Raises:
         TableError: the file is not one of moments, or its cells are not sorted.
     """
-    held = MOMENTS.empty_table()
-    for rows in _row_groups(path):
-        held = pa.concat_tables([held, rows])
-        cell = held["cell"].to_numpy()
-        if (np.diff(cell) < 0).any():
-            raise TableError(f"{path}: expected moments sorted by cell; merge the file first, even alone")
-        end = int(np.searchsorted(cell, cell[-1])) if len(cell) else 0
-        if end >= block_rows:
-            yield held.slice(0, end)
-            held = held.slice(end)
-    if len(held):
-        yield held
+    rows_of_cell = _rows_of_cells(path)
+    with open_moments(path) as file:
+        stretches = _Stretches(path, file)
+        for first, end, apart in _blocks(rows_of_cell, block_rows, block_rows if not whole_cells else None):
+            if not apart:
+                yield pa.concat_tables(stretches.read(first, end))
+                continue
+            traits = {name for rows in stretches.read(first, end, ["trait"]) for name in _distinct(rows["trait"])}
+            for trait in sorted(traits):
+                yield pa.concat_tables(
+                    rows.filter(pc.equal(rows["trait"], trait)) for rows in stretches.read(first, end)
+                )
 
 
 def read_moments(path: Path, trait: str, evidence: str) -> pd.DataFrame:
@@ -130,170 +57,50 @@ def read_moments(path: Path, trait: str, evidence: str) -> pd.DataFrame:
     Raises:
         TableError: the file is not one of moments.
     """
-    rows = [_of(group, trait, evidence) for group in _row_groups(path)]
+    rows = [
+        group.filter(pc.and_(pc.equal(group["trait"], trait), pc.equal(group["evidence"], evidence)))
+        for group in row_groups(path)
+    ]
     frame: pd.DataFrame = pa.concat_tables([MOMENTS.empty_table(), *rows]).to_pandas()
     return frame
 
 
-def count_cells(rows: pa.Table) -> dict[str, int]:
-    """Count the different cells of each kind of evidence."""
-    counted = rows.group_by("evidence").aggregate([("cell", "count_distinct")])
-    return dict(zip(counted["evidence"].to_pylist(), counted["cell_count_distinct"].to_pylist(), strict=True))
+def count_rows_and_cells(path: Path) -> tuple[int, dict[str, int]]:
+    """Count the rows of moments sorted by cell, and the different cells of each kind of evidence.
+
+    Raises:
+        TableError: the file is not one of moments.
+    """
+    total = 0
+    cells: dict[str, int] = defaultdict(int)
+    last: dict[str, int] = {}
+    for rows in row_groups(path, ["cell", "evidence"]):
+        total += len(rows)
+        for evidence in _distinct(rows["evidence"]):
+            found = np.unique(rows.filter(pc.equal(rows["evidence"], evidence))["cell"].to_numpy())
+            # A cell may go on in the next row group.
+            cells[evidence] += len(found) - int(found[0] == last.get(evidence))
+            last[evidence] = int(found[-1])
+    return total, dict(cells)
 
 
-def _of(rows: pa.Table, trait: str, evidence: str) -> pa.Table:
-    return rows.filter(pc.and_(pc.equal(rows["trait"], trait), pc.equal(rows["evidence"], evidence)))
+def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read a file of moments, one row group after the other.
 
-
-class _Aside:
-    """Rows laid aside on disk by ranges of cells."""
-
-    def __init__(self, folder: Path, limits: IntArray, most: int) -> None:
-        """Take the first cell of every range but the first, ascending, and the number of rows held in memory."""
-        folder.mkdir()
-        self._folder = folder
-        self._limits = limits
-        self._most = most
-        self._held: list[pa.Table] = []
-        self._size = 0
-        self._ranges: dict[int, pa.Table] = {}
-        self._files: dict[int, list[Path]] = defaultdict(list)
-
-    def read(self, sources: Sequence[Path]) -> int:
-        """Lay aside the rows of files, but for the last ones, and return how many there are in all."""
-        rows_in = 0
-        for source in sources:
-            for rows in _row_groups(source):
-                rows_in += len(rows)
-                self._held.append(rows)
-                self._size += len(rows)
-                if self._size >= self._most and len(self._limits):
-                    self._write()
-        self._ranges = self._split()
-        self._held = []
-        return rows_in
-
-    def tables(self, k: int) -> Iterator[pa.Table]:
-        """Yield the rows of a range, those laid aside together at a time."""
-        if k in self._ranges:
-            yield self._ranges[k]
-        for path in self._files.get(k, []):
-            with pa.ipc.open_file(path) as reader:
-                yield reader.read_all()
-
-    def drop(self, k: int) -> None:
-        """Forget the rows of a range."""
-        self._ranges.pop(k, None)
-        for path in self._files.pop(k, []):
-            path.unlink()
-
-    def _write(self) -> None:
-        for k, part in self._split().items():
-            path = self._folder / f"{k}-{len(self._files[k])}.arrow"
-            with pa.ipc.new_file(path, MOMENTS, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-                writer.write_table(part)
-            self._files[k].append(path)
-        self._held, self._size = [], 0
-
-    def _split(self) -> dict[int, pa.Table]:
-        rows = pa.concat_tables([MOMENTS.empty_table(), *self._held])
-        of_row = np.searchsorted(self._limits, rows["cell"].to_numpy(), side="right")
-        order = np.argsort(of_row, kind="stable")
-        rows, of_row = rows.take(order), of_row[order]
-        found, start = np.unique(of_row, return_index=True)
-        length = np.diff(start, append=len(order))
-        return {int(k): rows.slice(int(a), int(n)) for k, a, n in zip(found, start, length, strict=True)}
-
-
-def _range_limits(sources: Sequence[Path], block_rows: int) -> IntArray:
-    """Return the first cell of every range but the first, so that each has about ``block_rows`` rows."""
-    last, total = -1, 0
-    for source in sources:
-        with _open(source) as file:
-            total += file.metadata.num_rows
-            last = max(last, _last_cell(file))
-    if total <= block_rows:
-        return np.empty(0, dtype=np.int64)
-    width = -(-(last + 1) // _BINS)
-    count = np.zeros(_BINS, dtype=np.int64)
-    for source in sources:
-        for rows in _row_groups(source, ["cell"]):
-            count += np.bincount(rows["cell"].to_numpy() // width, minlength=_BINS)
-    return np.array([start for start, _ in _cut(count, block_rows)][1:], dtype=np.int64) * width
-
-
-class _Part(NamedTuple):
-    """Some neighbouring cells, or some species of one cell; None is all of them."""
-
-    first: int
-    last: int
-    species: pa.Array | None
-
-    def of(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        for table in tables:
-            mine = pc.and_(pc.greater_equal(table["cell"], self.first), pc.less_equal(table["cell"], self.last))
-            if self.species is not None:
-                mine = pc.and_(mine, pc.is_in(table["species"], value_set=self.species))
-            yield table.filter(mine)
-
-
-def _parts(tables: Iterable[pa.Table], block_rows: int) -> Iterator[_Part]:
-    """Cut a range into parts of about ``block_rows`` rows, in canonical order."""
-    counts = [MOMENTS.empty_table(), *tables]
-    counts = [table.group_by(["cell", "species"]).aggregate([([], "count_all")]) for table in counts]
-    found = pa.concat_tables(counts).group_by(["cell", "species"]).aggregate([("count_all", "sum")])
-    found = found.sort_by([("cell", "ascending"), ("species", "ascending")])
-    rows = found["count_all_sum"].to_numpy()
-    cell, first = np.unique(found["cell"].to_numpy(), return_index=True)
-    if len(cell) == 0:
-        return
-    if int(rows.sum()) <= 2 * block_rows:
-        yield _Part(int(cell[0]), int(cell[-1]), None)
-        return
-    rows_of_cell = np.add.reduceat(rows, first)
-    limits = [*first.tolist(), len(rows)]
-    for a, b in _cut(rows_of_cell, block_rows):
-        if b - a > 1 or int(rows_of_cell[a]) <= 2 * block_rows:
-            yield _Part(int(cell[a]), int(cell[b - 1]), None)
-            continue
-        of_cell = slice(limits[a], limits[a + 1])
-        species = found["species"].combine_chunks()[of_cell]
-        for c, d in _cut(rows[of_cell], block_rows):
-            yield _Part(int(cell[a]), int(cell[a]), species[c:d])
-
-
-def _cut(rows: IntArray, most: int) -> list[tuple[int, int]]:
-    """Cut a sequence into stretches of about ``most`` rows, entries with more of them apart; return their ends."""
-    part = (np.cumsum(rows) - rows) // most
-    large = rows > most
-    new = np.ones(len(rows), dtype=bool)
-    new[1:] = (part[1:] != part[:-1]) | large[1:] | large[:-1]
-    starts = np.flatnonzero(new).tolist()
-    return list(pairwise([*starts, len(rows)]))
-
-
-def _last_cell(file: pq.ParquetFile) -> int:
-    last = -1
-    for k in range(file.num_row_groups):
-        statistics = file.metadata.row_group(k).column(0).statistics
-        if statistics is not None and statistics.has_min_max:
-            last = max(last, int(statistics.max))
-        elif file.metadata.row_group(k).num_rows:
-            last = max(last, pc.max(file.read_row_group(k, columns=["cell"])["cell"]).as_py())
-    return last
-
-
-def _row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    with _open(path) as file:
+    Raises:
+        TableError: the file is not one of moments, or damaged.
+    """
+    with open_moments(path) as file:
         for k in range(file.num_row_groups):
-            try:
-                rows = file.read_row_group(k, columns=columns)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise TableError(f"{path}: row group {k} is damaged ({error}); reduce its shard again") from error
-            yield rows.replace_schema_metadata(None)
+            yield _row_group(path, file, k, columns)
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_moments(path: Path) -> pq.ParquetFile:
+    """Open a file of moments.
+
+    Raises:
+        TableError: it is none.
+    """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -303,3 +110,82 @@ def _open(path: Path) -> pq.ParquetFile:
         file.close()
         raise TableError(f"{path}: expected columns {MOMENTS}, found {found}; reduce its shard again")
     return file
+
+
+class _Stretches:
+    """Stretches of the rows of a file; the row group read last is kept, since the next stretch may go on in it."""
+
+    def __init__(self, path: Path, file: pq.ParquetFile) -> None:
+        self._path = path
+        self._file = file
+        sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+        self._kept: tuple[int, pa.Table] | None = None
+
+    def read(self, first: int, end: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows from first to end, those of one row group at a time."""
+        k = int(np.searchsorted(self._ends, first, side="right"))
+        while first < end:
+            start, stop = int(self._ends[k - 1]) if k else 0, min(int(self._ends[k]), end)
+            yield self._rows(k, columns).slice(first - start, stop - first)
+            first, k = stop, k + 1
+
+    def _rows(self, k: int, columns: list[str] | None) -> pa.Table:
+        if columns is not None:
+            return _row_group(self._path, self._file, k, columns)
+        if self._kept is None or self._kept[0] != k:
+            self._kept = None
+            self._kept = k, _row_group(self._path, self._file, k, None)
+        return self._kept[1]
+
+
+class _Block(NamedTuple):
+    first: int
+    end: int
+    apart: bool
+
+
+def _blocks(rows_of_cell: IntArray, block_rows: int, most: int | None) -> Iterator[_Block]:
+    """Cut the rows of cells into blocks; a cell of more than ``most`` rows comes apart."""
+    ends = np.cumsum(rows_of_cell)
+    crowded = np.flatnonzero(rows_of_cell > most) if most is not None else np.empty(0, dtype=np.int64)
+    cell = 0
+    while cell < len(ends):
+        first = int(ends[cell - 1]) if cell else 0
+        ahead = crowded[np.searchsorted(crowded, cell) :]
+        apart = len(ahead) > 0 and int(ahead[0]) == cell
+        last = cell if apart else int(np.searchsorted(ends, first + block_rows))
+        if not apart:
+            last = min(last, len(ends) - 1, *((ahead[:1] - 1).tolist()))
+        yield _Block(first, int(ends[last]), apart)
+        cell = last + 1
+
+
+def _rows_of_cells(path: Path) -> IntArray:
+    """Return the number of rows of each cell, in the order of the file."""
+    cells, counts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for rows in row_groups(path, ["cell"]):
+        cell = rows["cell"].to_numpy()
+        if len(cell) == 0:
+            continue
+        before = cells[-1][-1:]
+        if (np.diff(np.concatenate([before, cell])) < 0).any():
+            raise TableError(f"{path}: expected moments sorted by cell; merge the file first, even alone")
+        starts = run_starts(cell)
+        cells.append(cell[starts])
+        counts.append(np.diff(starts, append=len(cell)))
+    cell, count = np.concatenate(cells), np.concatenate(counts)
+    return np.add.reduceat(count, run_starts(cell)) if len(cell) else count
+
+
+def _distinct(names: pa.ChunkedArray) -> list[str]:
+    found: list[str] = names.unique().to_pylist()
+    return found
+
+
+def _row_group(path: Path, file: pq.ParquetFile, k: int, columns: list[str] | None) -> pa.Table:
+    try:
+        rows = file.read_row_group(k, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path}: row group {k} is damaged ({error}); reduce its shard again") from error
+    return rows.replace_schema_metadata(None)

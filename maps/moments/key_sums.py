@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -80,15 +80,15 @@ def sum_photos(
     for key, size in zip(keys, sizes, strict=True):
         if int(key.min()) < 0 or int(key.max()) >= size:
             raise TableError(f"a key lies outside 0 to {size - 1}: found {int(key.min())} to {int(key.max())}")
-    photos = _Photos(pack(keys, bits), mean, aleatoric, epistemic)
+    photos = _Photos(tuple(keys), mean, aleatoric, epistemic)
     sum_portion = partial(_sum_portion, bits)
     if len(mean) <= 2 * _PORTION:
-        yield sum_portion(photos)
+        yield sum_portion([photos.packed(slice(None), bits)])
     elif workers == 1:
-        yield from map(sum_portion, _portions(photos, keys[0], bits[0], map))
+        yield from map(sum_portion, _portions(photos, bits, map))
     else:
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(sum_portion, _portions(photos, keys[0], bits[0], pool.map))
+            yield from pool.map(sum_portion, _portions(photos, bits, pool.map))
 
 
 def pack(keys: Sequence[Codes], bits: Sequence[int]) -> IntArray:
@@ -145,30 +145,46 @@ def sum_runs(values: FloatArray, starts: IntArray) -> FloatArray:
     return np.ascontiguousarray((matrix @ values).T)
 
 
-class _Photos(NamedTuple):
+class _Packed(NamedTuple):
+    """Photos with their keys in one integer."""
+
     key: IntArray
     mean: Floats
     aleatoric: Floats
     epistemic: Floats
 
-    def take(self, rows: slice | IntArray) -> _Photos:
-        return _Photos(self.key[rows], self.mean[rows], self.aleatoric[rows], self.epistemic[rows])
+    def take(self, rows: slice | IntArray) -> _Packed:
+        return _Packed(self.key[rows], self.mean[rows], self.aleatoric[rows], self.epistemic[rows])
 
 
-_Dealt: TypeAlias = tuple[_Photos, list[int]]
+class _Photos(NamedTuple):
+    keys: tuple[Codes, ...]
+    mean: Floats
+    aleatoric: Floats
+    epistemic: Floats
+
+    def packed(self, rows: slice, bits: Sequence[int]) -> _Packed:
+        key = pack([key[rows] for key in self.keys], bits)
+        return _Packed(key, self.mean[rows], self.aleatoric[rows], self.epistemic[rows])
 
 
-def _portions(photos: _Photos, leading: Codes, bits: int, run: Callable[..., Iterable[_Dealt]]) -> Iterator[_Photos]:
+_Dealt: TypeAlias = tuple[_Packed, list[int]]
+
+
+def _portions(photos: _Photos, bits: Sequence[int], run: Callable[..., Iterable[Any]]) -> Iterator[list[_Packed]]:
     """Deal the photos into portions of about equal size by ranges of the leading key.
 
-    Each chunk of the rows is dealt on its own, in cache; a portion is then put together from its part of every chunk.
+    Each chunk of the rows is dealt on its own, in cache; a portion is then its part of every chunk.
     """
+    leading = photos.keys[0]
     n = len(leading)
-    shift = max(bits - _BIN_BITS, 0)
-    count = sum(
-        np.bincount(leading[start : start + _CHUNK] >> shift, minlength=1 << (bits - shift))
-        for start in range(0, n, _CHUNK)
-    )
+    shift = max(bits[0] - _BIN_BITS, 0)
+    starts = range(0, n, _CHUNK)
+
+    def count_chunk(start: int) -> IntArray:
+        return np.bincount(leading[start : start + _CHUNK] >> shift, minlength=1 << (bits[0] - shift))
+
+    count = sum(run(count_chunk, starts))
     portion_of_bin = ((np.cumsum(count) - count) // max(_PORTION, -(-n // _MOST_PORTIONS))).astype(np.uint8)
     size = int(portion_of_bin[-1]) + 1
 
@@ -176,24 +192,29 @@ def _portions(photos: _Photos, leading: Codes, bits: int, run: Callable[..., Ite
         chunk = slice(start, start + _CHUNK)
         portion = portion_of_bin[leading[chunk] >> shift]
         ends = np.cumsum(np.bincount(portion, minlength=size))
-        return photos.take(chunk).take(np.argsort(portion, kind="stable")), [0, *ends.tolist()]
+        return photos.packed(chunk, bits).take(np.argsort(portion, kind="stable")), [0, *ends.tolist()]
 
-    dealt = list(run(deal, range(0, n, _CHUNK)))
+    dealt: list[_Dealt] = list(run(deal, starts))
     for k in range(size):
-        parts = [chunk.take(slice(ends[k], ends[k + 1])) for chunk, ends in dealt]
-        if any(len(part.key) for part in parts):
-            yield _Photos(*map(np.concatenate, zip(*parts, strict=True)))
+        parts = [chunk.take(slice(ends[k], ends[k + 1])) for chunk, ends in dealt if ends[k + 1] > ends[k]]
+        if parts:
+            yield parts
 
 
-def _sum_portion(bits: Sequence[int], photos: _Photos) -> KeySums:
-    key, order = sort_keys(photos.key)
+def _sum_portion(bits: Sequence[int], parts: Sequence[_Packed]) -> KeySums:
+    key, order = sort_keys(np.concatenate([part.key for part in parts]))
     starts = run_starts(key)
-    y, a, v = (column[order].astype(np.float64) for column in photos[1:])
+    y, a, v = (
+        np.concatenate(column, dtype=np.float64)
+        for column in ([x.mean for x in parts], [x.aleatoric for x in parts], [x.epistemic for x in parts])
+    )
     v += a
     w = 1.0 / v
     wy = w * y
-    terms = np.empty((len(y), len(TERMS)))
-    for column, term in enumerate((w, wy, wy * y, y, y * y, v, w * w, a)):
-        terms[:, column] = term
-    n = np.diff(starts, append=len(y))
-    return KeySums(unpack(key[starts], bits), n, sum_runs(terms, starts))
+    group = np.empty(len(key), dtype=np.int64)
+    group[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(key)))
+    # bincount adds up the rows as they come, and those of one key have kept their order.
+    sums = np.empty((len(TERMS), len(starts)))
+    for k, term in enumerate((w, wy, wy * y, y, y * y, v, w * w, a)):
+        sums[k] = np.bincount(group, term)
+    return KeySums(unpack(key[starts], bits), np.diff(starts, append=len(key)), sums)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.estimators.estimate import ESTIMATORS, estimate, inverse_variance, mean, mixed_equal, random_effects
-from maps.moments.reduction import merge
+from maps.moments.addition import merge
 from plant_traits.errors import PlantTraitsError, TableError
 from plant_traits.schemas import ESTIMATE, MOMENTS, read_table, write_table
 

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from maps.estimators.crossed_effects import cell_blocks
 from maps.estimators.estimate import mean, mixed, mixed_equal, variance_components
 from maps.estimators.mixed import CellComponents, predict_means
-from maps.moments.reduction import merge
+from maps.moments.addition import merge
 from plant_traits.schemas import MOMENTS
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from maps.estimators.estimate import mean, mixed, variance_components
 from maps.estimators.photo_weights import PhotoVariances, with_level_weights, with_noise
+from maps.moments.addition import merge
 from maps.moments.cells import CellMoments
-from maps.moments.reduction import merge
 from plant_traits.schemas import MOMENTS
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from maps.estimators.estimate import mixed, mixed_equal, variance_components
 from maps.estimators.pooled_components import MINIMUM_CELLS, components_of_cells, pool_components, read_components
+from maps.moments.addition import merge
 from maps.moments.cells import CellMoments
-from maps.moments.reduction import merge
 from plant_traits.errors import TableError
 from plant_traits.schemas import COMPONENTS, MOMENTS, write_table
 

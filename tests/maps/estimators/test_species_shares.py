@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta, dirichlet, multinomial
 
 from maps.estimators.species_shares import SpeciesPairs, SpeciesShares, species_shares
+from maps.moments.addition import SUMS, merge
 from maps.moments.cells import CellMoments
-from maps.moments.reduction import SUMS, merge
 from plant_traits.schemas import MOMENTS
 
 

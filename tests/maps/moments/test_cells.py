@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from maps.moments.addition import SUMS, merge
 from maps.moments.cells import CellMoments, Heterogeneity
-from maps.moments.reduction import SUMS, merge
 from plant_traits.errors import TableError
 from plant_traits.schemas import MOMENTS
 
@@ -60,6 +61,18 @@ def test_a_trait_apart_is_as_if_it_were_alone() -> None:
             np.testing.assert_array_equal(part.rows[name], alone.rows[name])
         assert part.trait == alone.trait
     assert list(CellMoments.of(PHOTOS.head(0)).by_trait()) == []
+
+
+def test_a_trait_in_an_arrow_table_is_grouped_as_its_frame() -> None:
+    for trait, _, expected in CellMoments.of(PHOTOS).by_trait():
+        rows = pa.Table.from_pandas(PHOTOS[PHOTOS["trait"] == trait], MOMENTS, preserve_index=False)
+        for order in (np.arange(len(rows)), np.arange(len(rows))[::-1]):
+            found = CellMoments.of_trait(rows.take(order), trait)
+            assert found.trait == expected.trait
+            for name in ("cell", "of_row", "species_of_row", "observer_of_row"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+            for name in ("n", *SUMS):
+                np.testing.assert_array_equal(found.rows[name], expected.rows[name])
 
 
 def test_mean_tau2_is_that_of_cells_of_two_species_or_else_the_photos_variance() -> None:

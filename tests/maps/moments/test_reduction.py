@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maps.moments.reduction import KEYS, SUMS, count_losses, merge, reduce_predictions
+from maps.moments.addition import KEYS, SUMS, merge
+from maps.moments.reduction import count_losses, reduce_predictions
 from plant_traits.errors import TableError
 from plant_traits.grid import Grid
 from plant_traits.schemas import MOMENTS, read_table, write_table

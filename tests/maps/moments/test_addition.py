@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maps.moments.reduction import KEYS, SUMS, merge, reduce_predictions, subtract
+from maps.moments.addition import KEYS, SUMS, merge, subtract
+from maps.moments.reduction import reduce_predictions
 from plant_traits.errors import TableError
 from plant_traits.grid import Grid
 from plant_traits.schemas import MOMENTS

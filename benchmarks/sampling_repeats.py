@@ -25,7 +25,7 @@ import pandas as pd
 from place_regression import Learned, importance, learn
 
 from data_catalog import Trait, WorldSettings, load_catalog
-from maps.applicability.area import area_of_applicability, spatial_folds
+from maps.applicability.area import area_of_applicability
 from maps.comparison.metrics import block_of
 from maps.estimators.estimate import estimate
 from maps.moments.reduction import reduce_predictions
@@ -44,6 +44,7 @@ from plant_traits.simulation.seeds import stream
 from plant_traits.simulation.traits import TraitModel, build_trait
 from plant_traits.simulation.write_splotopen import write_splotopen
 from plant_traits.sources.splotopen import read_plots
+from plant_traits.spatial_folds import spatial_folds
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -197,13 +198,14 @@ def draw_sample(world: World, repeat: int, records: int) -> Sample:
 
 
 def predict_land(world: World, sample: Sample, repeat: int) -> tuple[pd.DataFrame, pd.DataFrame, FloatArray]:
-    """Learn the geospatial prediction of a repeat; return it for land, its held-out residuals, and what is outside."""
+    """Learn the geospatial prediction of a repeat; return it for land, what it says held out, and what is outside."""
     place, of_photo, photos = np.unique(sample.place, return_inverse=True, return_counts=True)
     sums = [np.bincount(of_photo, sample.y[:, t], len(place)) for t in range(sample.y.shape[1])]
     y = np.column_stack(sums) / photos[:, None]
     covariates = world.fine_covariates[place]
     fold = spatial_folds(block_of(*world.planet.grid.centre_of(place), BLOCK_DEGREES), FOLDS)
     learned = learn(covariates, y, photos.astype(np.float64), fold, repeat)
+    said = (y - learned.residual)[of_photo]
     on_land = learned.predict(world.covariates)
     traits = [model.trait.id for model in world.models]
     land = pd.concat(
@@ -218,8 +220,9 @@ def predict_land(world: World, sample: Sample, repeat: int) -> tuple[pd.DataFram
         )
         for t, trait in enumerate(traits)
     )
+    where = sample.observations[["latitude", "longitude", "species"]]
     held_out = pd.concat(
-        pd.DataFrame({"trait": trait, "residual": learned.residual[:, t]}) for t, trait in enumerate(traits)
+        where.assign(trait=trait, n=1, label=sample.y[:, t], prediction=said[:, t]) for t, trait in enumerate(traits)
     )
     return land, held_out, _outside(world, learned, covariates, fold, repeat)
 

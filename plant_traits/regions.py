@@ -15,6 +15,7 @@ import shapely
 
 from data_catalog import Catalog
 from plant_traits.errors import GridError
+from plant_traits.grid import Grid
 
 
 class Area(Protocol):
@@ -129,6 +130,20 @@ class Region:
     def overlaps(self, other: Region) -> bool:
         """Tell whether two regions share more than a border."""
         return bool(shapely.relate_pattern(self.geometry, other.geometry, "T********"))
+
+    def check_holds_cells(self, grid: Grid) -> None:
+        """Check that the region holds the centre of some cell of a grid, for of a region a map shows only such cells.
+
+        Raises:
+            GridError: it holds none.
+        """
+        rows = grid.lat[(grid.lat >= self.south) & (grid.lat <= self.north)]
+        if any(self.contains(latitude, grid.lon).any() for latitude in rows):
+            return
+        raise GridError(
+            f"region {self.name!r}, {self.bbox}: expected the centre of at least one cell of the {grid} grid inside, "
+            "found none, so its map would be empty; choose a finer grid or a larger region"
+        )
 
     def contains(self, latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Tell which points lie inside, borders included; NaN lies nowhere.

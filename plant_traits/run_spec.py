@@ -77,18 +77,20 @@ class RunSpec:
 
         Raises:
             CatalogError: the profile or region is unknown.
-            GridError: the grid or region cannot be read.
+            GridError: the grid or region cannot be read, or no cell's centre lies in the region.
             MissingInputError: the data folder is not set or not there.
             InputError: a GeoJSON file cannot be used.
         """
         catalog = catalog or load_catalog()
         entry = catalog.profile(profile)
+        mapped, cells = find_region(region or entry.region, catalog), Grid.parse(grid or entry.grid)
+        mapped.check_holds_cells(cells)
         return cls(
             catalog=catalog,
             profile=entry,
             month=Month.parse(month or entry.month),
-            region=find_region(region or entry.region, catalog),
-            grid=Grid.parse(grid or entry.grid),
+            region=mapped,
+            grid=cells,
             data_root=_data_root(entry, variables or {}),
             faults=entry.inputs.faults if faults is None else faults,
             dask_address=dask_address,

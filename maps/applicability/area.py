@@ -96,21 +96,3 @@ def area_of_applicability(
         lower, upper = np.percentile(index, [25, 75])
         threshold = min(float(upper + _WHISKER * (upper - lower)), float(index.max()))
     return ApplicabilityArea(points, np.asarray(weight), float(mean_distance), float(threshold))
-
-
-def spatial_folds(block: IntArray, folds: int) -> IntArray:
-    """Deal spatial blocks to folds.
-
-    A block's fold hangs on its number alone, so it stays what it is when others come or go. Where the blocks are so few
-    that all fall in one fold, each is a fold of its own.
-
-    Args:
-        block: (n,) number of the block that holds each point.
-        folds: number of folds.
-
-    Returns:
-        (n,) numbers of folds.
-    """
-    hashed = pd.util.hash_array(np.asarray(block, dtype=np.int64), categorize=False)
-    fold = (hashed % np.uint64(folds)).astype(np.int64)
-    return fold if len(np.unique(fold)) > 1 else np.unique(block, return_inverse=True)[1].astype(np.int64)

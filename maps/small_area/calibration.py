@@ -5,6 +5,10 @@ mean: the plots' own error is in the score, so a factor tells by how much the er
 misjudged, and where V is the larger part it says little of the cell. A cell's interval at a level reaches its
 conformal quantile of these scores times the cell's raw standard error; the standard error is scaled by the quantile at
 95 % over that of a normal.
+
+Cells of one spatial block err together, so what is known of the scale of their errors is known from as many places as
+there are blocks, however many cells these hold. The quantile is therefore widened as a normal's is to Student's t with
+one degree of freedom less than the blocks that it was learned on.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
+from scipy.stats import t as student
 
-from plant_traits.grid import FloatArray
+from plant_traits.grid import FloatArray, IntArray
 from plant_traits.model.calibration import EVERYTHING, LEVELS, conformal_quantile, smallest_group
 
 PUBLISHED_LEVEL = 0.95
 RICH_PHOTOS = 20
+LEAST_BLOCKS = 5
+"""Spatial blocks that a group needs for a factor of its own."""
 KINDS = ("rich", "sparse", "none")
 """Cells of ``RICH_PHOTOS`` photos or more, of fewer, and without photos."""
 
@@ -33,11 +40,14 @@ class CellFactors:
     Attributes:
         groups: names; the first is ``all``.
         n: (g,) cells scored.
-        factor: (g, l) conformal quantile over that of a normal, by ``LEVELS``; 1 where too few cells tell.
+        blocks: (g,) spatial blocks that these lie in.
+        factor: (g, l) conformal quantile over that of a normal, widened for the number of blocks, by ``LEVELS``; 1
+            where too few cells tell.
     """
 
     groups: tuple[str, ...]
-    n: npt.NDArray[np.int64]
+    n: IntArray
+    blocks: IntArray
     factor: FloatArray
 
     def of(self, group: npt.NDArray[np.object_], level: float = PUBLISHED_LEVEL) -> FloatArray:
@@ -63,31 +73,38 @@ def scores(plot: FloatArray, plot_error: FloatArray, location: FloatArray, varia
     return np.asarray(np.abs(plot - location) / np.sqrt(variance + plot_error))
 
 
-def fit_factors(score: FloatArray, group: npt.NDArray[np.object_], weight: FloatArray | None = None) -> CellFactors:
-    """Fit a factor by group and level: the conformal quantile of its scores over that of a normal.
+def fit_factors(
+    score: FloatArray, group: npt.NDArray[np.object_], block: IntArray, weight: FloatArray | None = None
+) -> CellFactors:
+    """Fit a factor by group and level: the conformal quantile of its scores over that of a normal, widened.
 
-    A group of fewer than ⌈1/α⌉ - 1 cells takes the factor of all cells; where these are too few as well, or
-    all scores 0, it is 1.
+    It is widened by the quantile of Student's t with B - 1 degrees of freedom over that of a normal, B the spatial
+    blocks of the group's scores. A group of fewer than ⌈1/α⌉ - 1 cells or ``LEAST_BLOCKS`` blocks takes the factor of
+    all cells; where all cells are too few as well, lie in one block, or have scores of 0, it is 1.
 
     Args:
         score: (n,) from ``scores``; NaN is left out.
         group: (n,) from ``group_of_cell``.
+        block: (n,) number of the spatial block of each cell.
         weight: (n,) how many cells each stands for; all the same by default.
     """
     known = np.isfinite(score)
-    score, group = score[known], group[known]
+    score, group, block = score[known], group[known], block[known]
     weight = np.ones(len(score)) if weight is None else weight[known]
     groups = (EVERYTHING, *sorted(set(pd.unique(group)) - {EVERYTHING}))
     normal = norm.ppf(0.5 + np.asarray(LEVELS) / 2)
-    factor, n = np.ones((len(groups), len(LEVELS))), np.zeros(len(groups), dtype=np.int64)
+    factor = np.ones((len(groups), len(LEVELS)))
+    n, blocks = (np.zeros(len(groups), dtype=np.int64) for _ in range(2))
     for index, name in enumerate(groups):
         own = np.ones(len(score), dtype=bool) if index == 0 else group == name
-        n[index] = own.sum()
+        n[index], blocks[index] = own.sum(), len(np.unique(block[own]))
+        least = 2 if index == 0 else LEAST_BLOCKS
         for at, level in enumerate(LEVELS):
             factor[index, at] = factor[0, at]
-            if n[index] >= smallest_group(level):
-                factor[index, at] = _quantile(score[own], weight[own], level) / normal[at]
-    return CellFactors(groups, n, np.where(np.isfinite(factor) & (factor > 0), factor, 1.0))
+            if n[index] >= smallest_group(level) and blocks[index] >= least:
+                widened = student.ppf(0.5 + level / 2, blocks[index] - 1) / normal[at]
+                factor[index, at] = widened * _quantile(score[own], weight[own], level) / normal[at]
+    return CellFactors(groups, n, blocks, np.where(np.isfinite(factor) & (factor > 0), factor, 1.0))
 
 
 def _quantile(score: FloatArray, weight: FloatArray, level: float) -> float:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from maps.small_area.calibration import CellFactors, fit_factors, group_of_cell, kind_of_cell, scores
+from maps.small_area.calibration import KINDS, CellFactors, fit_factors, group_of_cell, kind_of_cell, scores
 from maps.small_area.fit import PlotFit, enough_plots, fit_on_plots
 from maps.small_area.trait_cells import TraitCells
 from plant_traits.grid import FloatArray
@@ -58,7 +58,7 @@ def hold_out(cells: TraitCells, published: PlotFit) -> HeldOut:
             continue
         fitted = fit_on_plots(cells, others, published)
         found = score_cells(cells, fitted)
-        factors = fit_factors(np.where(others, found, np.nan), group, stands_for(cells, others))
+        factors = fit_factors(np.where(others, found, np.nan), group, cells.block, stands_for(cells, others))
         location[held], score[held] = fitted.combined.location[held], found[held]
         factor[held] = np.stack([factors.of(group[held], level) for level in LEVELS], axis=1)
     return HeldOut(location, score, factor)
@@ -66,7 +66,8 @@ def hold_out(cells: TraitCells, published: PlotFit) -> HeldOut:
 
 def calibrate(cells: TraitCells, held_out: HeldOut) -> CellFactors:
     """Fit the factors of the published cells on the scores of every cell with plots, each from when it was held out."""
-    return fit_factors(held_out.score, group_of_cell(cells.biome), stands_for(cells, np.isfinite(held_out.score)))
+    weight = stands_for(cells, np.isfinite(held_out.score))
+    return fit_factors(held_out.score, group_of_cell(cells.biome), cells.block, weight)
 
 
 def score_cells(cells: TraitCells, fitted: PlotFit) -> FloatArray:
@@ -93,22 +94,26 @@ def coverage_table(cells: TraitCells, held_out: HeldOut) -> pd.DataFrame:
         Columns ``COVERAGE_COLUMNS``, one row per biome (null: all together) and kind of cell (``rich``, ``sparse``,
         ``none``, ``all``) with plots: ``n`` cells, root mean squared differences of the location, the direct
         estimate and the geospatial prediction from the plots' mean (working space, the plots' own errors
-        included), and coverage at each level by raw and by calibrated errors.
+        included), and coverage at each level by raw and by calibrated errors. The three differences of a row are of
+        the same cells: those that have all three, or both that a cell without photos can have in kind ``none``.
     """
     frame = pd.DataFrame({"biome": cells.biome, "kind": kind_of_cell(cells["n_photos"])})
-    looks = (held_out.location, cells["location"], cells["mean"])
-    for name, look in zip(LOOKS, looks, strict=True):
-        frame[name] = (cells["plot_mean"] - look) ** 2
+    looks = np.stack([held_out.location, cells["location"], cells["mean"]])
+    seen_by_all = np.isfinite(looks).all(axis=0)
+    without_photos = (frame["kind"] == KINDS[-1]).to_numpy() & np.isfinite(looks[[0, 2]]).all(axis=0)
+    squares = (cells["plot_mean"] - looks) ** 2
+    frame[list(LOOKS)] = np.where(seen_by_all | without_photos, squares, np.nan).T
     for at, level in enumerate(LEVELS):
         reach = norm.ppf(0.5 + level / 2)
         frame[f"raw_{round(100 * level)}"] = held_out.score <= reach
         frame[f"calibrated_{round(100 * level)}"] = held_out.score <= reach * held_out.factor[:, at]
-    frame = frame[np.isfinite(held_out.score)]
-    if frame.empty:
+    scored = np.isfinite(held_out.score)
+    if not scored.any():
         return pd.DataFrame(columns=list(COVERAGE_COLUMNS))
-    parts = [frame[frame["biome"].notna()], frame.assign(biome=None)]
-    every = [part.assign(kind=EVERY_KIND) for part in parts]
-    grouped = pd.concat([*parts, *every]).groupby(["biome", "kind"], dropna=False)
+    every = frame.assign(kind=EVERY_KIND)
+    every[list(LOOKS)] = np.where(seen_by_all, squares, np.nan).T
+    rows = pd.concat([frame[scored], every[scored]])
+    grouped = pd.concat([rows[rows["biome"].notna()], rows.assign(biome=None)]).groupby(["biome", "kind"], dropna=False)
     table = grouped.mean()
     table[list(LOOKS)] = np.sqrt(table[list(LOOKS)])
     table = table.assign(n=grouped.size(), trait=cells.trait).reset_index()

@@ -2,8 +2,8 @@
 
 Where plots look at cells as well, they tell by how much photos and place err (``maps.small_area.errors``), in which
 proportions to take them, and whether the intervals that follow hold (``maps.small_area.calibration``). Without plots,
-photos and place are combined after Fay and Herriot (``maps.small_area.fay_herriot``), and what both err by is taken
-from what the model states of itself.
+photos and place are combined after Fay and Herriot (``maps.small_area.fay_herriot``), and what both err by is told by
+regions that the model did not see or, where nobody kept these, taken from what it states of itself.
 
 Two things to bear in mind. Plots have had a say in a map that is filled with them, so its scores against the same plots
 flatter it; the cross-fitted table and the ``unseen`` locations do not. And the errors are those against what plots
@@ -24,6 +24,7 @@ from maps.small_area.calibration import CellFactors, group_of_cell
 from maps.small_area.coverage import COVERAGE_COLUMNS, HeldOut, calibrate, coverage_table, hold_out
 from maps.small_area.errors import Combination
 from maps.small_area.fit import AreaFit, PlotFit, enough_plots, fit_on_plots, fit_without_plots
+from maps.small_area.held_out_residuals import cell_residuals
 from maps.small_area.plots import plots_by_cell
 from maps.small_area.trait_cells import TraitCells, trait_cells
 from plant_traits.errors import TableError
@@ -33,10 +34,9 @@ from plant_traits.schemas import CELL
 
 FOLDS = 5
 BLOCK_DEGREES = 15.0
-HELD_OUT_COLUMNS = ("trait", "residual")
 NORMAL_95 = float(norm.ppf(0.975))
 
-FROM_PLOTS, FROM_AREAS, AS_STATED = "plots", "fay-herriot", "stated"
+FROM_PLOTS, HELD_OUT_REGIONS, AS_STATED = "plots", "held-out regions", "stated"
 ERROR_COLUMNS = (
     "trait",
     "biome",
@@ -64,7 +64,7 @@ ERROR_COLUMNS = (
     "photo_gain_error",
 )
 UNSEEN_COLUMNS = ("cell", "trait", "location")
-CALIBRATION_COLUMNS = ("trait", "biome", "n", *(f"factor_{round(100 * level)}" for level in LEVELS))
+CALIBRATION_COLUMNS = ("trait", "biome", "n", "blocks", *(f"factor_{round(100 * level)}" for level in LEVELS))
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class FilledCells:
     Attributes:
         cells: ``schemas.CELL``, by cell and trait: every one that has an estimate from photos or a land prediction.
         errors: ``ERROR_COLUMNS``, a row per trait and biome (null: all cells together): by which ``method`` cells
-            were combined (``plots``, ``fay-herriot``, ``stated``: too few cells to learn from); the variances of
+            errors were learned (``plots``; ``held-out regions`` of the model's training; ``stated`` by the model of
+            itself, which nothing vouches for); the variances of
             ``maps.small_area.errors``, that of a plot about its cell, and the cells they were learned on; the lines
             that bring place and photos to plots, with the bias before (look - plots) and the share by which the
             held-out squared error falls, with its standard error. Without plots, see
@@ -119,8 +120,9 @@ def fill_cells(
             where there are none. A trait of fewer than ``maps.small_area.errors.LEAST_CELLS`` mapped cells with plots
             is combined as without.
         grid: the cells.
-        held_out: used for traits without plots: trait, residual (working space) of the geospatial prediction of cells
-            in regions that its model did not see; they tell by how much it errs.
+        held_out: used for traits without plots: what the model said of regions that it did not see, of
+            ``plant_traits.model.held_out_places``; it tells by how much the geospatial prediction errs. Of fewer than
+            ``maps.small_area.errors.LEAST_CELLS`` cells it tells nothing.
         folds: parts that plots are divided into for cross-fitting, whole blocks each.
         block_degrees: side of the blocks; 5 or more.
 
@@ -129,8 +131,7 @@ def fill_cells(
         GridError: a plot's coordinates are missing or out of range.
     """
     seen = None if plots is None else plots_by_cell(plots, grid)
-    if held_out is not None and not set(HELD_OUT_COLUMNS) <= set(held_out.columns):
-        raise TableError(f"held-out residuals: expected columns {HELD_OUT_COLUMNS}, found {list(held_out.columns)}")
+    residuals = None if held_out is None else cell_residuals(held_out, grid)
     if "trait" not in direct or "trait" not in land:
         raise TableError(
             "cells: expected a column 'trait' in estimates and land predictions; read them by their schemas"
@@ -138,9 +139,9 @@ def fill_cells(
     parts = []
     for trait in sorted({*direct["trait"].unique(), *land["trait"].unique()}):
         cells = trait_cells(str(trait), direct, land, seen, biome, grid, folds=folds, block_degrees=block_degrees)
-        residual = (
-            None if held_out is None else held_out.loc[held_out["trait"] == trait, "residual"].to_numpy(np.float64)
-        )
+        residual = None
+        if residuals is not None:
+            residual = residuals.loc[residuals["trait"] == trait, "residual"].to_numpy(np.float64)
         parts.append(_fill_trait(cells, residual))
     empty = {
         "cells": CELL.names,
@@ -253,11 +254,11 @@ def _errors_without_plots(cells: TraitCells, areas: AreaFit) -> pd.DataFrame:
     both = np.isfinite(cells["location"]) & np.isfinite(cells["mean"])
     count = np.bincount(cells.group[both], minlength=cells.groups)
     count[0] = both.sum()
-    frame = pd.DataFrame({"trait": cells.trait, "biome": cells.labels, "method": AS_STATED, "cells_photos_only": count})
+    method = AS_STATED if areas.shown is None else HELD_OUT_REGIONS
+    frame = pd.DataFrame({"trait": cells.trait, "biome": cells.labels, "method": method, "cells_photos_only": count})
     if areas.model is not None:
         shared, place = areas.shared, areas.model.variance + areas.shared
         frame = frame.assign(
-            method=FROM_AREAS,
             shared_variance=shared,
             place_variance=place,
             place_variance_without_photos=place,
@@ -268,7 +269,9 @@ def _errors_without_plots(cells: TraitCells, areas: AreaFit) -> pd.DataFrame:
 
 
 def _calibration_table(cells: TraitCells, factors: CellFactors) -> pd.DataFrame:
-    frame = pd.DataFrame({"trait": cells.trait, "biome": [None, *factors.groups[1:]], "n": factors.n})
+    frame = pd.DataFrame(
+        {"trait": cells.trait, "biome": [None, *factors.groups[1:]], "n": factors.n, "blocks": factors.blocks}
+    )
     for at, level in enumerate(LEVELS):
         frame[f"factor_{round(100 * level)}"] = factors.factor[:, at]
     return frame[list(CALIBRATION_COLUMNS)]

@@ -47,11 +47,13 @@ class AreaFit:
         combined: location, variance and share of photos of every cell.
         model: the fit of the variance among cells; None where too few cells have photos and a prediction.
         shared: variance of what photos and prediction err by together.
+        shown: mean squared error of the geospatial prediction on held-out regions; None where nothing was held out.
     """
 
     combined: Combination
     model: FayHerriot | None
     shared: float
+    shown: float | None
 
 
 def enough_plots(cells: TraitCells, learn: npt.NDArray[np.bool_]) -> bool:
@@ -102,35 +104,46 @@ def fit_without_plots(cells: TraitCells, residual: FloatArray | None = None) -> 
     have in common, added to the mean squared error of every cell.
 
     Where fewer than ``LEAST_AREAS`` cells have both, a cell with photos keeps its estimate and its error, and one
-    without has the prediction with the variance stated for a plant, which is too wide.
+    without has the prediction with the error that held-out residuals show or, without these, the variance stated for a
+    plant, which is too wide.
 
     Args:
         cells: the cells.
-        residual: held-out residuals of the geospatial prediction of cells in regions that its model did not see.
+        residual: (r,) held-out residuals of the geospatial prediction of cells in regions that its model did not see;
+            fewer than ``LEAST_CELLS`` tell nothing.
     """
     has_d, has_z = np.isfinite(cells["location"]), np.isfinite(cells["mean"])
     both = has_d & has_z
     sampling = cells["standard_error"] ** 2
+    shown = _error_shown(residual)
     if int(both.sum()) < LEAST_AREAS:
         location = np.where(has_d, cells["location"], cells["mean"])
-        variance = np.where(has_d, sampling, cells.stated)
-        return AreaFit(Combination(location, variance, has_d.astype(np.float64)), None, 0.0)
+        of_place = cells.stated if shown is None else np.full(cells.size, shown)
+        variance = np.where(has_d, sampling, of_place)
+        return AreaFit(Combination(location, variance, has_d.astype(np.float64)), None, 0.0, shown)
     place = cells["mean"] - cells["mean"][both].mean()
     varied = float(np.ptp(place[both])) > 0
     covariates = np.column_stack([np.ones(cells.size), place]) if varied else np.ones((cells.size, 1))
     covariates = np.where(has_z[:, None], covariates, 0.0)
     direct, group = np.where(both, cells["location"], np.nan), cells.group
     model = fit_fay_herriot(direct[both], sampling[both], covariates[both], group[both], groups=cells.groups)
-    residual = None if residual is None else residual[np.isfinite(residual)]
-    if residual is not None and len(residual):
-        shown = fit_variance(residual, np.zeros(len(residual)), float(np.mean(residual**2)), 1.0)
-    else:
-        shown = float(np.nanmean((cells.stated - cells["variance_among_plants"])[both]))
-    shared = max(shown - float(model.variance[group[both]].mean()), 0.0)
+    whole = shown
+    if whole is None:
+        whole = float(np.nanmean((cells.stated - cells["variance_among_plants"])[both]))
+    shared = max(whole - float(model.variance[group[both]].mean()), 0.0)
     predicted = predict_fay_herriot(model, covariates, direct, sampling, group)
     location = np.where(has_z, predicted.location, cells["location"])
     variance = np.where(has_z, predicted.mean_squared_error, sampling) + shared
-    return AreaFit(Combination(location, variance, np.where(has_z, predicted.direct_share, 1.0)), model, shared)
+    combined = Combination(location, variance, np.where(has_z, predicted.direct_share, 1.0))
+    return AreaFit(combined, model, shared, shown)
+
+
+def _error_shown(residual: FloatArray | None) -> float | None:
+    """Return the mean squared error of the prediction that residuals show; None where they are too few."""
+    residual = np.zeros(0) if residual is None else residual[np.isfinite(residual)]
+    if len(residual) < LEAST_CELLS:
+        return None
+    return fit_variance(residual, np.zeros(len(residual)), float(np.mean(residual**2)), 1.0)
 
 
 def _line(

@@ -114,13 +114,6 @@ def line_of_form(
     return Recalibration(form, intercept, slope, -shift, float("nan"), float("nan"))
 
 
-def spatial_folds(block: IntArray, folds: int) -> IntArray:
-    """Deal whole blocks out to folds, in an order that is the same for the same set of blocks."""
-    blocks, at = np.unique(block, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(blocks))
-    return np.asarray((order % folds)[at], dtype=np.int64)
-
-
 def _fit(
     form: str, x: FloatArray, y: FloatArray, weight: FloatArray, group: IntArray, groups: int
 ) -> tuple[FloatArray, FloatArray]:

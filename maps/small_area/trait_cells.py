@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from maps.comparison.metrics import block_of
-from maps.small_area.recalibration import spatial_folds
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
 from plant_traits.schemas import ESTIMATE, LAND_PREDICTION
+from plant_traits.spatial_folds import spatial_folds
 
 OF_DIRECT = ("location", "standard_error", "n_photos", "variance_among_plants")
 OF_LAND = ("mean", "variance_aleatoric", "variance_epistemic")
@@ -126,7 +126,7 @@ def trait_cells(
         code.astype(np.int64) + 1,
         (None, *(str(label) for label in labels)),
         block,
-        spatial_folds(block, folds),
+        spatial_folds(block, folds, np.isfinite(frame["plot_mean"].to_numpy(dtype=np.float64))),
     )
 
 

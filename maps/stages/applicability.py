@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from data_catalog import ModelSettings
-from maps.applicability.area import ApplicabilityArea, area_of_applicability, spatial_folds
+from maps.applicability.area import ApplicabilityArea, area_of_applicability
 from maps.applicability.covariate_importance import covariate_importance
 from plant_traits.covariates.cube import LayerFolder, model_matrix
 from plant_traits.errors import MissingInputError, ModelError
@@ -21,6 +21,7 @@ from plant_traits.grid import FloatArray, IntArray
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.training_places import TrainingPlaces, read_training_places
 from plant_traits.schemas import APPLICABILITY, APPLICABILITY_THRESHOLD, COVARIATE_IMPORTANCE, read_table, write_table
+from plant_traits.spatial_folds import spatial_folds
 from plant_traits.stages.covariates import LAND
 from plant_traits.stages.places import place_features
 from plant_traits.stages.prediction import CELLS_AT_ONCE

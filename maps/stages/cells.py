@@ -10,18 +10,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from maps.estimators.blocks import Pooled, estimate_blocks, pool_blocks
+from maps.estimators.blocks import Blocks, Pooled, estimate_blocks, pool_blocks
 from maps.estimators.pooled_components import COMPONENTS_FILE, Biomes
-from maps.moments.files import count_cells, merge_files, moment_blocks
+from maps.moments.files import count_rows_and_cells, moment_blocks
+from maps.moments.merging import merge_files
 from maps.moments.reduction import count_losses, reduce_predictions
 from plant_traits.covariates.cell_biomes import cell_biomes
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.grid import Grid
+from plant_traits.observations.live_rows import are_live
 from plant_traits.schemas import COMPONENTS, ESTIMATE, MOMENTS, PREDICTION, SHARD_ROW, read_table, write_table
 from plant_traits.steps import Summary
 
 EVIDENCE = ("photo", "record")
 MOMENTS_FILE = "moments.parquet"
+NOT_LIVE = "predictions of rows that are not live"
 
 _Progress = Callable[[int, int], None]
 
@@ -36,17 +39,33 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
         grid: the grid of the maps, such as ``1deg``.
 
     Returns:
-        Counts of predictions, of rows of moments and of predictions lost, by reason.
+        Counts of predictions, those of rows that are not live apart, of rows of moments and of predictions lost, by
+        reason.
     """
-    observations = read_table(shard / "observations.parquet", SHARD_ROW)
-    predicted = read_table(predictions / "predictions.parquet", PREDICTION)
+    observations, predicted, left_out = read_live(shard, predictions)
     moments = reduce_predictions(predicted, observations, Grid.parse(grid))
     write_table(moments, destination / MOMENTS_FILE, MOMENTS)
     return {
-        "in": {"predictions": len(predicted)},
+        "in": {"predictions": len(predicted)} | ({NOT_LIVE: left_out} if left_out else {}),
         "out": {"rows of moments": len(moments)},
         "lost": dict(count_losses(predicted, observations)),
     }
+
+
+def read_live(shard: Path, predictions: Path) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Return the rows of a live view, the predictions of these rows, and how many there are of others.
+
+    Rows that a later month changed or retracted, or whose name was set aside, keep their predictions in the shard that
+    they were predicted in; nothing is lost where these are left out.
+
+    Args:
+        shard: a shard's live view, or the shard where all of it is live.
+        predictions: output of ``predict_shard`` for the shard.
+    """
+    rows = read_table(shard / "observations.parquet", SHARD_ROW)
+    predicted = read_table(predictions / "predictions.parquet", PREDICTION)
+    live = are_live(predicted, rows)
+    return rows, predicted[live].reset_index(drop=True), int((~live).sum())
 
 
 def merge_moments(destination: Path, *, shards: Sequence[Path]) -> Summary:
@@ -104,14 +123,14 @@ def estimate_cells(
     total = 2 * len(EVIDENCE)
     components = []
     for k, evidence in enumerate(EVIDENCE):
-        pooled = pool_blocks(lambda: moment_blocks(path), estimators, evidence, biome)
+        pooled = pool_blocks(_blocks_of(path), estimators, evidence, biome)
         components.append(pooled.components)
         _report(progress, 2 * k + 1, total)
         _write_estimates(path, destination, estimators, evidence, pooled, biome)
         _report(progress, 2 * k + 2, total)
     found = [table for table in components if len(table)] or components
     write_table(pd.concat(found, ignore_index=True), destination / COMPONENTS_FILE, COMPONENTS)
-    rows, cells = _count(path)
+    rows, cells = count_rows_and_cells(path)
     return {
         "in": {"rows of moments": rows},
         "out": {f"cells with a {evidence}": cells.get(evidence, 0) for evidence in EVIDENCE},
@@ -133,18 +152,15 @@ def _write_estimates(
             )
             for name in estimators
         }
-        for estimates in estimate_blocks(lambda: moment_blocks(path), estimators, evidence, pooled, biome):
+        for estimates in estimate_blocks(
+            lambda: moment_blocks(path, whole_cells=False), estimators, evidence, pooled, biome
+        ):
             for name, frame in estimates.items():
                 writers[name].write_table(pa.Table.from_pandas(frame, schema=ESTIMATE, preserve_index=False))
 
 
-def _count(path: Path) -> tuple[int, dict[str, int]]:
-    rows, cells = 0, dict.fromkeys(EVIDENCE, 0)
-    for block in moment_blocks(path):
-        rows += len(block)
-        for evidence, count in count_cells(block).items():
-            cells[evidence] = cells.get(evidence, 0) + count
-    return rows, cells
+def _blocks_of(path: Path) -> Blocks:
+    return lambda: moment_blocks(path, whole_cells=False)
 
 
 def _file(folder: Path, evidence: str, estimator: str) -> Path:

@@ -16,13 +16,12 @@ from maps.sampling.effort_weights import (
     subcell_grid,
     weigh_subcells,
 )
+from maps.stages.cells import NOT_LIVE, read_live
 from plant_traits.grid import Grid
 from plant_traits.observations.effort import EffortCount, effort_records
 from plant_traits.schemas import (
     EFFORT,
     ESTIMATE,
-    PREDICTION,
-    SHARD_ROW,
     SUBCELL_SUMS,
     read_table,
     write_table,
@@ -42,20 +41,21 @@ def reduce_shard_to_subcells(destination: Path, *, shard: Path, predictions: Pat
 
     Args:
         destination: an empty folder.
-        shard: a shard's folder.
-        predictions: output of ``predict_shard`` for it.
+        shard: a shard's live view, or the shard where all of it is live.
+        predictions: output of ``predict_shard`` for the shard. Those of rows that are not live are left out.
         grid: the grid of the maps, such as ``1deg``; its sub-cells are a quarter as wide.
 
     Returns:
-        Counts of predictions, of rows of sums and of predictions lost, by reason.
+        Counts of predictions, those of rows that are not live apart, of rows of sums and of predictions lost, by
+        reason.
     """
-    observations = read_table(shard / "observations.parquet", SHARD_ROW)
-    predicted = read_table(predictions / "predictions.parquet", PREDICTION)
+    observations, predicted, left_out = read_live(shard, predictions)
     sums = reduce_to_subcells(predicted, observations, Grid.parse(grid))
     write_table(sums, destination / SUBCELLS_FILE, SUBCELL_SUMS)
     unseen = int((used_predictions(predicted, observations) == "record").sum())
     lost = dict(count_losses(predicted, observations)) | ({"no usable photo": unseen} if unseen else {})
-    return {"in": {"predictions": len(predicted)}, "out": {"rows of sums": len(sums)}, "lost": lost}
+    seen = {"predictions": len(predicted)} | ({NOT_LIVE: left_out} if left_out else {})
+    return {"in": seen, "out": {"rows of sums": len(sums)}, "lost": lost}
 
 
 def weigh_by_effort(destination: Path, *, subcells: Sequence[Path], observations: Path, grid: str) -> Summary:

@@ -17,6 +17,7 @@ from maps.report.model_facts import Ingredient, ModelPage, cleaning_tables
 from maps.report.model_page import write_model_files
 from plant_traits.errors import TableError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
+from plant_traits.model.held_out_places import HELD_OUT_PLACES
 from plant_traits.model.training_places import PLACES
 from plant_traits.steps import Summary
 
@@ -57,7 +58,7 @@ def write_model_page(
     trained = load_model(model)
     card: dict[str, Any] = yaml.safe_load((model / CARD).read_text(encoding="utf-8"))
     curves = _first_of(model, CURVES_FILES)
-    places = [PLACES] if (model / PLACES).is_file() else []
+    places = [name for name in (PLACES, HELD_OUT_PLACES) if (model / name).is_file()]
     copied = [WEIGHTS, CARD, *places, *([] if curves is None else [curves.name])]
     for file in copied:
         shutil.copyfile(model / file, destination / file)

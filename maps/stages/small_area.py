@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from maps.comparison.registry import open_product_map
-from maps.small_area.fill import fill_cells
+from maps.small_area.fill import AS_STATED, HELD_OUT_REGIONS, fill_cells
 from maps.stages.cells import read_estimates
 from plant_traits.covariates.cell_biomes import cell_biomes
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.errors import GridError, InputError, MissingInputError
 from plant_traits.grid import Grid
+from plant_traits.model.checkpoint import load_model
+from plant_traits.model.held_out_places import read_held_out_places
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import CELL, LAND_PREDICTION, read_table, write_table
 from plant_traits.sources.splotopen import read_plots
@@ -26,6 +28,8 @@ CALIBRATION_FILE = "calibration.parquet"
 COVERAGE_FILE = "coverage.parquet"
 UNSEEN_FILE = "unseen.parquet"
 
+_TOLD = {HELD_OUT_REGIONS: "told by held-out regions", AS_STATED: "as the model states them"}
+
 
 def fill_map(
     destination: Path,
@@ -36,6 +40,7 @@ def fill_map(
     land: Path,
     covariates: Path,
     rasters: Sequence[LayerFolder],
+    model: Path | None = None,
 ) -> Summary:
     """Combine the published estimator with the geospatial prediction in every land cell.
 
@@ -52,24 +57,31 @@ def fill_map(
         land: output of ``predict_land``.
         covariates: output of ``grid_covariates``.
         rasters: the raster sources it was made of.
+        model: the folder of the model that predicted; what it said of held-out regions, where the folder tells, gives
+            the errors of traits without plots.
 
     Returns:
-        Counts of cells and plots in, of cells out; plots lost, by reason.
+        Counts of cells and plots in, of cells out, of traits by what their errors were learned from; plots lost, by
+        reason.
 
     Raises:
         InputError: the plots of the profile cannot be read.
+        ModelError: the model, or what it said of held-out regions, cannot be read.
     """
     published = spec.profile.published_estimator
     direct = read_estimates(estimates, "photo", [published])[published]
     predicted = read_table(land / "land.parquet", LAND_PREDICTION)
     plots, lost = plots_of_run(spec, root)
     outside = 0 if plots is None else _outside(plots, predicted, direct, spec.grid)
-    filled = fill_cells(direct, predicted, cell_biomes(covariates, rasters), plots, spec.grid)
+    held_out = None if model is None else read_held_out_places(model, load_model(model).model_id)
+    biome = cell_biomes(covariates, rasters)
+    filled = fill_cells(direct, predicted, biome, plots, spec.grid, held_out=held_out)
     write_table(filled.cells, destination / CELLS_FILE, CELL)
     filled.errors.to_parquet(destination / ERRORS_FILE, index=False)
     filled.calibration.to_parquet(destination / CALIBRATION_FILE, index=False)
     filled.coverage.to_parquet(destination / COVERAGE_FILE, index=False)
     filled.unseen.to_parquet(destination / UNSEEN_FILE, index=False)
+    traits_of = {how: int(filled.errors.loc[filled.errors["method"] == how, "trait"].nunique()) for how in _TOLD}
     with_photos = filled.cells.loc[filled.cells["photo_share"] > 0, "cell"]
     return {
         "in": {
@@ -81,6 +93,7 @@ def fill_map(
             "cells filled": int(filled.cells["cell"].nunique()),
             "cells with a share of photos": int(with_photos.nunique()),
             "traits calibrated on plots": int(filled.calibration["trait"].nunique()),
+            **{f"traits of errors {words}": traits_of[how] for how, words in _TOLD.items() if traits_of[how]},
         },
         "lost": {f"plot {reason}": n for reason, n in lost.items()}
         | ({"plot and trait outside the mapped cells": outside} if outside else {}),

@@ -118,11 +118,16 @@ class PlaceFeatures:
         """
         if not self.encoders and self.covariates:
             return matrix, names
-        blocks, labels = ([matrix], list(names)) if self.covariates else ([], [])
+        blocks = [matrix] if self.covariates else []
+        blocks += [encoder.encode(latitude, longitude) for encoder in self.encoders]
+        return np.concatenate(blocks, axis=1), self.names_behind(names)
+
+    def names_behind(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names that ``append`` gives to the columns of covariates of these names."""
+        labels = list(names) if self.covariates else []
         for encoder in self.encoders:
-            blocks.append(encoder.encode(latitude, longitude))
             labels += [f"{encoder.name}.{encoder.identity[:8]}.{column}" for column in range(encoder.dimension)]
-        return np.concatenate(blocks, axis=1), tuple(labels)
+        return tuple(labels)
 
 
 def load_place_features(

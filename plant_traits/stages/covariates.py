@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from data_catalog import Catalog, Profile, Source
-from plant_traits.covariates.cube import LayerFolder, list_covariates, model_matrix, sample_opened
+from plant_traits.covariates.cube import LayerFolder, list_covariates, model_matrix, sample_opened, touches
 from plant_traits.covariates.land import land_fraction
 from plant_traits.covariates.layers import open_layer
 from plant_traits.covariates.raster import CheckedRaster
@@ -44,15 +44,15 @@ def grid_covariates(destination: Path, *, rasters: Sequence[LayerFolder], grid: 
         destination: an empty folder.
         rasters: raster sources.
         grid: the grid of the maps.
-        region: cells that do not touch it stay missing.
+        region: cells that do not touch it stay missing, their land fraction too: they are no part of the run.
 
     Returns:
-        Counts of layers and cells.
+        Counts of layers, and of the region's land cells.
 
     Raises:
         InputError: a raster is missing or contradicts the catalogue.
     """
-    land = land_fraction(grid).astype(np.float32)
+    land = np.where(touches(grid, region), land_fraction(grid), np.nan).astype(np.float32)
     attributes = {"units": "1", "long_name": "share of the cell that is land"}
     path = destination / "covariates.zarr"
     masked = build_covariate_store(path, rasters, grid, region, fields={LAND: (land, attributes)})

@@ -11,12 +11,15 @@ import fsspec
 from data_catalog import Trait
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.checkpoint import CARD, WEIGHTS, load_model
+from plant_traits.model.held_out_places import HELD_OUT_PLACES, read_held_out_places
 from plant_traits.model.training_places import PLACES, read_training_places
 from plant_traits.steps import Summary
 
 FILES = (WEIGHTS, CARD, PLACES)
-BESIDE = ("curves.csv", "history.csv", "dropped.csv", "dropped.parquet")  # taken where they are there
+BESIDE = (HELD_OUT_PLACES, "curves.csv", "history.csv", "dropped.csv", "dropped.parquet")  # taken where they are there
 LARGEST_BYTES = 4 * 1024**3
+
+_SHOWN = 10  # names in an error message
 
 
 def fetch_model(address: str, destination: Path) -> str:
@@ -51,7 +54,13 @@ def fetch_model(address: str, destination: Path) -> str:
 
 
 def take_model(
-    destination: Path, *, given: Path, traits: Sequence[Trait], encoder_identity: str, location_encoder: str
+    destination: Path,
+    *,
+    given: Path,
+    traits: Sequence[Trait],
+    encoder_identity: str,
+    location_encoder: str,
+    covariate_names: Sequence[str],
 ) -> Summary:
     """Keep a given model as ``train_model`` keeps one.
 
@@ -61,12 +70,13 @@ def take_model(
         traits: the traits that the run maps, in order.
         encoder_identity: the photo encoder of the run.
         location_encoder: name of the run's location encoder.
+        covariate_names: what the run reads of a place, in order.
 
     Returns:
         What ``train_model`` returns, as far as the model's card tells it.
 
     Raises:
-        ModelError: it or its training places cannot be loaded, or it is of other traits, units or encoders.
+        ModelError: it or its training places cannot be loaded, or it is of other traits, units, encoders or covariates.
     """
     model = load_model(given, tuple(trait.id for trait in traits))
     for own, wanted in zip(model.traits, traits, strict=True):
@@ -80,7 +90,14 @@ def take_model(
             f"the given model reads places with the encoder {model.settings.location_encoder}, the run with "
             f"{location_encoder}: set the profile's location encoder to the model's, or train a new one"
         )
+    if model.covariate_names != tuple(covariate_names):
+        raise ModelError(
+            f"the given model reads {_said(model.covariate_names)} of a place, the run reads {_said(covariate_names)}, "
+            f"{_difference(model.covariate_names, covariate_names)}: list the rasters that the model was trained with "
+            "in the profile, in their order, or train a new one"
+        )
     read_training_places(given, model.model_id)
+    read_held_out_places(given, model.model_id)
     if model.encoder_identity != encoder_identity:
         raise ModelError(
             f"the given model reads photos with the encoder {model.encoder_identity}, the run with {encoder_identity}: "
@@ -95,3 +112,16 @@ def take_model(
         "metrics": model.metrics,
         "model_id": model.model_id,
     }
+
+
+def _said(names: Sequence[str]) -> str:
+    return f"{len(names)} columns, {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+
+
+def _difference(own: Sequence[str], other: Sequence[str]) -> str:
+    """Say in words how two lists of names differ."""
+    lacking, more = ([x for x in some if x not in set(rest)] for some, rest in ((own, other), (other, own)))
+    if not lacking and not more:
+        return "the same in another order"
+    parts = [f"{what} {', '.join(x[:_SHOWN])}" for what, x in (("the run lacks", lacking), ("it has also", more)) if x]
+    return " and ".join(parts)

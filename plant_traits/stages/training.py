@@ -13,6 +13,7 @@ import numpy.typing as npt
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.checkpoint import save_model
 from plant_traits.model.ensemble import Fitting
+from plant_traits.model.held_out_places import held_out_places, write_held_out_places
 from plant_traits.model.training import train
 from plant_traits.model.training_places import places_of, write_training_places
 from plant_traits.stages.cleaning_rounds import FIRST, REFIT, read_dropped
@@ -40,7 +41,8 @@ def train_model(
     """Train the heads and write the model's folder.
 
     Writes what ``plant_traits.model.checkpoint`` keeps, ``training_places.safetensors``, the places it was fitted to,
-    ``curves.csv``, the course of the training, and ``splits.parquet``, the split of every record.
+    ``held_out_places.parquet``, what it said of held-out regions from their places alone, ``curves.csv``, the course of
+    the training, and ``splits.parquet``, the split of every record.
 
     Args:
         destination: an empty folder.
@@ -80,6 +82,8 @@ def train_model(
     fitted = _fitted(trained.split, first, again, settings)
     places = places_of(read.training, fitted, settings.validation_block_degrees)
     write_training_places(places, destination, model.model_id)
+    told = held_out_places(trained.held_out.get("regions"), read.training, [trait.id for trait in traits])
+    write_held_out_places(told, destination, model.model_id)
     trained.curves.to_csv(destination / CURVES, index=False)
     read.rows[["observation_id", "photo_id"]].assign(split=trained.split).to_parquet(destination / SPLITS)
     counts = model.metrics["counts"]

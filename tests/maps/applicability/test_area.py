@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from maps.applicability.area import ApplicabilityArea, area_of_applicability, spatial_folds
+from maps.applicability.area import ApplicabilityArea, area_of_applicability
 
 
 def test_hand_worked_on_a_line() -> None:
@@ -102,18 +102,3 @@ def test_folds_that_share_too_few_covariates_leave_the_threshold_unknown() -> No
 def test_unknown_dissimilarity_is_outside() -> None:
     area = ApplicabilityArea(np.zeros((1, 1)), np.ones(1), 1.0, 0.5)
     assert area.outside(np.array([0.5, 0.6, math.nan])).tolist() == [False, True, True]
-
-
-def test_blocks_stay_whole_and_keep_their_fold_when_others_come() -> None:
-    block = np.random.default_rng(9).integers(0, 40, 300)
-    fold = spatial_folds(block, 4)
-    assert sorted(set(fold.tolist())) == [0, 1, 2, 3]
-    for name in np.unique(block):
-        assert len(set(fold[block == name])) == 1
-    few = block < 20
-    np.testing.assert_array_equal(spatial_folds(block[few], 4), fold[few])
-
-
-def test_where_all_blocks_fall_in_one_fold_each_is_its_own() -> None:
-    of_one = [block for block in range(200) if spatial_folds(np.array([block, *range(50)]), 4)[0] == 2][:3]
-    assert sorted(set(spatial_folds(np.repeat(of_one, 2), 4).tolist())) == [0, 1, 2]

@@ -158,6 +158,20 @@ def test_coverage_on_held_out_plots_is_near_nominal(filled: FilledCells) -> None
     assert filled.calibration["factor_95"].between(0.8, 1.25).all()
 
 
+def test_differences_of_a_row_are_of_the_same_cells(world: World, filled: FilledCells) -> None:
+    seen = plots_by_cell(world.plots, GRID).set_index("cell")["plot_mean"]
+    unseen = filled.unseen.set_index("cell")["location"]
+    direct, land = world.direct.set_index("cell")["location"], world.land.set_index("cell")["mean"]
+    looks = pd.DataFrame({"rmse": unseen, "rmse_direct": direct, "rmse_geospatial": land}).reindex(seen.index)
+    together = filled.coverage[filled.coverage["biome"].isna()].set_index("kind")
+    with_photos = looks["rmse_direct"].notna()
+    for kind, cells in (("all", with_photos), ("none", ~with_photos)):
+        for name in ("rmse", "rmse_geospatial"):
+            expected = root_mean_square((looks[name] - seen)[cells])
+            assert together.loc[kind, name] == pytest.approx(expected, rel=1e-9)
+    assert together.loc["all", "rmse_direct"] == pytest.approx(root_mean_square(looks["rmse_direct"] - seen), rel=1e-9)
+
+
 def test_factors_make_up_for_stated_errors_that_are_too_small(world: World) -> None:
     # Heavy tails, which the fitted variances limit: place is far off, either way, in one cell of sixteen.
     at = np.arange(len(world.land))
@@ -261,18 +275,57 @@ def test_without_plots_cells_are_combined_after_fay_and_herriot(world: World) ->
     )
     assert filled.calibration.empty
     assert filled.coverage.empty
-    assert set(filled.errors["method"]) == {"fay-herriot"}
+    assert set(filled.errors["method"]) == {"stated"}
     pd.testing.assert_series_equal(cells["standard_error"], cells["standard_error_raw"], check_names=False)
 
 
-def test_held_out_residuals_tell_what_place_errs_by(world: World) -> None:
-    residual = np.random.default_rng(1).normal(0, 1.5, 4_000)
-    told = pd.DataFrame({"trait": "sla", "residual": [*residual, np.nan]})
+def held_out_places(seed: int, cells: int, place: float, species: float) -> pd.DataFrame:
+    """Four species in each of some cells, whose labels scatter about a cell mean that the place misses."""
+    rng = np.random.default_rng(seed)
+    cell = np.repeat(rng.choice(GRID.size, cells, replace=False), 4)
+    lat, lon = GRID.centre_of(cell)
+    missed = np.repeat(rng.normal(0, place, cells), 4)
+    return pd.DataFrame(
+        {
+            "latitude": lat,
+            "longitude": lon,
+            "species": [f"Genus s{k}" for k in range(len(cell))],
+            "trait": "sla",
+            "n": 1,
+            "label": 2.0 + missed + rng.normal(0, species, len(cell)),
+            "prediction": 2.0,
+            "variance": 0.1,
+        }
+    )
+
+
+def test_held_out_regions_tell_what_place_errs_by(world: World) -> None:
+    told = held_out_places(1, 1_500, 1.5, 1.2)
     filled = fill_cells(world.direct, world.land, world.biome, None, GRID, held_out=told)
     alone = filled.cells[filled.cells["photo_share"] == 0]
-    assert np.sqrt((alone["standard_error"] ** 2).mean()) == pytest.approx(1.5, rel=0.05)
-    other = fill_cells(world.direct, world.land, world.biome, None, GRID, held_out=told.assign(trait="height"))
-    assert (other.cells["standard_error"] < 1.0).all()
+    # What place misses, and a quarter of the species' scatter, which the mean of four keeps: 1.5² + 1.2² / 4.
+    assert np.sqrt((alone["standard_error"] ** 2).mean()) == pytest.approx(np.sqrt(2.61), rel=0.03)
+    assert set(filled.errors["method"]) == {"held-out regions"}
+    for other in (told.assign(trait="height"), told.iloc[: 4 * 9]):
+        stated = fill_cells(world.direct, world.land, world.biome, None, GRID, held_out=other)
+        assert (stated.cells["standard_error"] < 1.0).all()
+        assert set(stated.errors["method"]) == {"stated"}
+    with_plots = fill_cells(world.direct, world.land, world.biome, world.plots, GRID, held_out=told)
+    assert set(with_plots.errors["method"]) == {"plots"}
+    assert (with_plots.cells["standard_error"] < 1.0).all()
+
+
+def test_few_cells_without_plots_err_as_held_out_regions_show(world: World) -> None:
+    direct, land = world.direct.iloc[:4], world.land[world.land["cell"].isin(world.direct["cell"].iloc[:9])]
+    told = held_out_places(2, 1_500, 0.7, 0.3)
+    filled = fill_cells(direct, land, world.biome, None, GRID, held_out=told)
+    table = filled.cells.set_index("cell")
+    alone = table[table["photo_share"] == 0]
+    assert len(alone) == 5
+    np.testing.assert_allclose(alone["standard_error"], np.sqrt(0.49 + 0.09 / 4), rtol=0.05)
+    expected = direct.set_index("cell")[["location", "standard_error"]]
+    np.testing.assert_allclose(table.loc[expected.index, ["location", "standard_error"]], expected)
+    assert set(filled.errors["method"]) == {"held-out regions"}
 
 
 def test_trait_without_plots_does_not_touch_another(world: World, filled: FilledCells) -> None:
@@ -284,7 +337,7 @@ def test_trait_without_plots_does_not_touch_another(world: World, filled: Filled
         pd.concat([world.plots, second.plots.iloc[:5]]),
         GRID,
     )
-    assert both.errors.groupby("trait")["method"].first().to_dict() == {"height": "fay-herriot", "sla": "plots"}
+    assert both.errors.groupby("trait")["method"].first().to_dict() == {"height": "stated", "sla": "plots"}
     pd.testing.assert_frame_equal(
         both.cells[both.cells["trait"] == "sla"].reset_index(drop=True), filled.cells, rtol=1e-6
     )
@@ -380,7 +433,7 @@ def test_bad_input_is_named(world: World) -> None:
         fill_cells(pd.concat([world.direct, world.direct]), world.land, {}, None, GRID)
     with pytest.raises(TableError, match="made on another grid"):
         fill_cells(world.direct, world.land.assign(cell=world.land["cell"] + GRID.size), {}, None, GRID)
-    with pytest.raises(TableError, match="held-out residuals"):
+    with pytest.raises(TableError, match="held-out places"):
         fill_cells(world.direct, world.land, {}, None, GRID, held_out=pd.DataFrame({"trait": ["sla"]}))
     with pytest.raises(TableError, match="column 'trait'"):
         fill_cells(world.direct.drop(columns="trait"), world.land, {}, None, GRID)

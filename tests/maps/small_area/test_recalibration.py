@@ -11,9 +11,9 @@ from maps.small_area.recalibration import (
     SHIFT_BY_BIOME,
     Recalibration,
     recalibrate,
-    spatial_folds,
 )
 from plant_traits.grid import FloatArray, IntArray
+from plant_traits.spatial_folds import spatial_folds
 
 
 def draw(
@@ -93,14 +93,3 @@ def test_too_few_cells_or_blocks_leave_the_look() -> None:
     nothing = fit(look, np.full(400, np.nan), group, block)
     assert nothing.form == NONE
     assert np.isnan(nothing.bias)
-
-
-def test_folds_hold_whole_blocks_and_do_not_depend_on_order() -> None:
-    rng = np.random.default_rng(7)
-    block = rng.integers(0, 60, 500)
-    fold = spatial_folds(block, 5)
-    for number in np.unique(block):
-        assert len(set(fold[block == number])) == 1
-    assert sorted(set(fold.tolist())) == [0, 1, 2, 3, 4]
-    order = rng.permutation(500)
-    np.testing.assert_array_equal(spatial_folds(block[order], 5), fold[order])

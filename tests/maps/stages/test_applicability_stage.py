@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from data_catalog import Catalog
-from maps.applicability.area import area_of_applicability, spatial_folds
+from maps.applicability.area import area_of_applicability
 from maps.stages import applicability
 from maps.stages.applicability import (
     APPLICABILITY_FILE,
@@ -27,6 +27,7 @@ from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.training_places import TrainingPlaces, write_training_places
 from plant_traits.schemas import APPLICABILITY, APPLICABILITY_THRESHOLD, COVARIATE_IMPORTANCE, read_table
+from plant_traits.spatial_folds import spatial_folds
 from plant_traits.stages.covariates import LAND
 
 # bio1, bio10, bio11 in °C, bio12, bio18, bio19 in mm.

@@ -12,7 +12,7 @@ import xarray as xr
 from data_catalog import RasterLayer, Source
 from maps.estimators.estimate import ESTIMATORS, estimate
 from maps.estimators.pooled_components import read_components
-from maps.moments.reduction import merge
+from maps.moments.addition import merge
 from maps.stages.cells import MOMENTS_FILE, estimate_cells, read_estimates
 from plant_traits.covariates.cube import LayerFolder, write_covariates
 from plant_traits.errors import MissingInputError, PlantTraitsError

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
+from maps.stages.thumbnails import read_thumbnails, write_thumbnails
 from plant_traits.covariates.biomes import NEEDED
 from plant_traits.errors import InputError, ModelError
 from plant_traits.model.checkpoint import load_model, save_model
@@ -238,3 +239,20 @@ def test_photos_of_rows_that_are_not_live_are_not_shown(run: tuple[Path, list[Sh
     assert summary["lost"] == {"photo blank": 1, "photo not encoded": 1}  # nor photo 4, which is gone
     text = page_of(tmp_path / "page")
     assert "5 photos in this run" in text
+
+
+def test_thumbnails_that_are_kept_make_the_same_page(run: tuple[Path, list[SheetFolders]], tmp_path: Path) -> None:
+    _, shards = run
+    asked: dict[int, list[str]] = {}
+
+    def kept(number: int, photos: Sequence[str]) -> pd.DataFrame:
+        asked[number] = list(photos)
+        folder = tmp_path / f"thumbnails{number}"
+        folder.mkdir()
+        write_thumbnails(folder, shard=shards[number].shard, photos=photos)
+        return read_thumbnails(folder)
+
+    write(tmp_path / "anew", run)
+    write(tmp_path / "kept", run, drawn=kept)
+    assert asked == {0: ["p1", "p2"], 1: ["p8"]}
+    assert (tmp_path / "kept" / "photos.html").read_bytes() == (tmp_path / "anew" / "photos.html").read_bytes()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from maps.sampling.effort_weights import effort_estimates, merge_subcells, subcell_grid, weigh_subcells
-from maps.stages.cells import read_estimates
+from maps.stages.cells import read_estimates, reduce_shard
 from maps.stages.effort import EFFORT_FILE, ESTIMATOR, SUBCELLS_FILE, reduce_shard_to_subcells, weigh_by_effort
 from plant_traits.errors import GridError, TableError
 from plant_traits.grid import Grid
@@ -167,3 +167,19 @@ def test_unsorted_observations_and_sums_of_another_grid_are_refused(
     (observations / "observations.parquet").write_bytes(b"no table")
     with pytest.raises(TableError, match="build them again"):
         weigh_by_effort(tmp_path, subcells=subcells, observations=observations, grid="5deg")
+
+
+def test_predictions_of_rows_that_are_not_live_are_no_loss(tmp_path: Path) -> None:
+    folder = shard(tmp_path / "one", {"o1": 1.0, "o2": 2.0, "o3": 3.0})
+    live = tmp_path / "live"
+    live.mkdir()
+    write_table(frame(["o1", "o3"], SHARD_ROW), live / "observations.parquet", SHARD_ROW)
+    # Both in one cell, in two of its sub-cells.
+    for reduce, out in ((reduce_shard_to_subcells, {"rows of sums": 2}), (reduce_shard, {"rows of moments": 1})):
+        summary = reduce(tmp_path, shard=live, predictions=folder, grid="5deg")
+        seen = {"predictions": 2, "predictions of rows that are not live": 1}
+        assert summary == {"in": seen, "out": out, "lost": {}}
+    # A photo that is gone from an observation that has another.
+    other = frame(["o1", "o2", "o3"], SHARD_ROW).assign(photo_id=["po1", "other", "po3"])
+    write_table(other, live / "observations.parquet", SHARD_ROW)
+    assert reduce_shard(tmp_path, shard=live, predictions=folder, grid="5deg")["in"] == seen

@@ -56,6 +56,17 @@ def test_weights_card_and_curves_go_with_the_page(make_model: ModelMaker, tmp_pa
     assert "2 photos were left out of the fit that is scored." in page
 
 
+def test_what_tells_where_a_model_applies_and_errs_goes_with_it(make_model: ModelMaker, tmp_path: Path) -> None:
+    model = make_model({})
+    names = ("training_places.safetensors", "held_out_places.parquet")
+    for name in names:
+        (model / name).write_bytes(name.encode())
+    destination = out(tmp_path)
+    assert write_model_page(destination, model=model, cleaning=None, name="tiny")["out"] == {"files": 5}
+    for name in names:
+        assert (destination / name).read_bytes() == name.encode()
+
+
 def test_a_model_alone_has_a_page(make_model: ModelMaker, tmp_path: Path) -> None:
     summary = write_model_page(out(tmp_path), model=make_model({}), cleaning=None, name="tiny")
     assert summary == {"in": {"epochs": 0}, "out": {"files": 3}, "lost": {}}

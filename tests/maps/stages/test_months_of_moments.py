@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from maps.stages.cells import MOMENTS_FILE, merge_moments, reduce_shard
+from maps.stages.cells import MOMENTS_FILE, NOT_LIVE, merge_moments, reduce_shard
 from plant_traits.covariates.biomes import NEEDED
 from plant_traits.model.features import FEATURES, PhotoFeatures, write_features
 from plant_traits.model.photo_hashes import hashes_of_bytes
@@ -132,7 +132,7 @@ class Run:
             told = reduce_shard(
                 destination, shard=self.store.fetch(live), predictions=self.store.fetch(predicted[name]), grid="1deg"
             )
-            left_out += told["lost"].get("no_observation", 0)
+            left_out += told["in"].get(NOT_LIVE, 0)
             reduced.append(destination)
         merge_moments(folder, shards=reduced)
         return read_table(folder / MOMENTS_FILE, MOMENTS), left_out

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,10 @@ from data_catalog.profile import ProductInput
 from maps.small_area.fill import fill_cells
 from maps.stages.small_area import _grid_of_plots, fill_map, plots_of_run, read_cells, read_coverage
 from plant_traits.covariates.cube import write_covariates
-from plant_traits.errors import InputError, MissingInputError
+from plant_traits.errors import InputError, MissingInputError, ModelError
 from plant_traits.grid import Grid
+from plant_traits.model.checkpoint import load_model
+from plant_traits.model.held_out_places import write_held_out_places
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import ESTIMATE, LAND_PREDICTION, write_table
 from plant_traits.sources.splotopen import CWM_COLUMNS, CWM_FILE, HEADER_FILE
@@ -112,7 +116,37 @@ def test_run_without_plots_is_filled_without(tmp_path: Path, catalog: Catalog) -
     assert summary["in"]["plots times traits"] == 0
     assert summary["out"]["traits calibrated on plots"] == 0
     assert read_coverage(out) is None
-    assert set(pd.read_parquet(out / "errors.parquet")["method"]) == {"fay-herriot"}
+    assert set(pd.read_parquet(out / "errors.parquet")["method"]) == {"stated"}
+
+
+def test_traits_without_plots_err_as_their_model_did_on_held_out_regions(
+    tmp_path: Path, catalog: Catalog, make_model: Callable[[dict[str, Any]], Path]
+) -> None:
+    spec = spec_with(catalog, plots=())
+    paths, model = write_inputs(tmp_path, spec), make_model({})
+    told: dict[str, dict[str, Any]] = {}
+    for name in ("stated", "held out"):
+        (tmp_path / name).mkdir()
+        told[name] = fill_map(tmp_path / name, spec=spec, root=tmp_path, rasters=(), model=model, **paths)["out"]
+        # Height misses its label by 3 in either direction at every place, from now on.
+        lat, lon = GRID.centre_of(np.arange(600, 700))
+        columns = {"latitude": lat, "longitude": lon, "species": "Poa annua", "trait": "height", "n": 1}
+        missed = pd.DataFrame(columns).assign(label=np.where(np.arange(100) % 2, 3.0, -3.0), prediction=0.0)
+        write_held_out_places(missed.assign(variance=0.1), model, load_model(model).model_id)
+    assert told["stated"]["traits of errors as the model states them"] == len(spec.traits)
+    assert told["held out"]["traits of errors as the model states them"] == len(spec.traits) - 1
+    assert told["held out"]["traits of errors told by held-out regions"] == 1
+    method = pd.read_parquet(tmp_path / "held out" / "errors.parquet").groupby("trait")["method"].first()
+    assert method.to_dict() == {x.id: "held-out regions" if x.id == "height" else "stated" for x in spec.traits}
+    before, after = (read_cells(tmp_path / name).set_index(["trait", "cell"]) for name in ("stated", "held out"))
+    alone = after.index[(after["photo_share"] == 0) & (after.index.get_level_values("trait") == "height")]
+    np.testing.assert_allclose(after.loc[alone, "standard_error"], 3.0, rtol=0.01)
+    assert (before.loc[alone, "standard_error"] < 1.0).all()
+    others = after.index.get_level_values("trait") != "height"
+    pd.testing.assert_frame_equal(after[others], before[others])
+    write_held_out_places(missed.assign(variance=0.1), model, "another")
+    with pytest.raises(ModelError, match="another"):
+        fill_map(tmp_path / "held out", spec=spec, root=tmp_path, rasters=(), model=model, **paths)
 
 
 def test_gridded_plots_are_read_on_their_own_grid_where_it_is_finer(tmp_path: Path, catalog: Catalog) -> None:

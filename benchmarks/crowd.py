@@ -20,7 +20,7 @@ from plant_traits.simulation.crowd import Crowd, CrowdSettings, simulate_crowd, 
 from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
 from plant_traits.taxa.votes.ai_option import AiOption
 from plant_traits.taxa.votes.community_rule import community_names
-from plant_traits.taxa.votes.plantnet_rule import plantnet_names
+from plant_traits.taxa.votes.plantnet_rule import OVERRULING_SPECIES, plantnet_names
 from plant_traits.taxa.votes.rule_scores import score_rule
 from plant_traits.taxa.votes.taxonomy import Taxonomy
 from plant_traits.taxa.votes.vote_table import VoteTable
@@ -28,6 +28,8 @@ from plant_traits.taxa.votes.vote_table import VoteTable
 MODEL_SKILL, THRESHOLD = 0.8, 0.7
 GROUPS = (1, 2, 3, 10)  # adversaries who agree on a name
 NO_MODEL = "no model"
+GATE = "the gate's: a history to overrule"
+ZEAL = 10.0
 OPTIONS = {
     NO_MODEL: AiOption(),
     "fixed weight 1.7": AiOption("fixed"),
@@ -49,7 +51,8 @@ def community(votes: VoteTable) -> pd.DataFrame:
 
 
 RULES: dict[str, Callable[[VoteTable], pd.DataFrame]] = {
-    "Pl@ntNet": lambda votes: plantnet_names(votes).decisions,
+    "Pl@ntNet, as published": lambda votes: plantnet_names(votes).decisions,
+    GATE: lambda votes: plantnet_names(votes, overruling_species=OVERRULING_SPECIES).decisions,
     "worker agreement": worker_agreement_names,
     "majority": majority_names,
     "two thirds": two_thirds_names,
@@ -105,11 +108,11 @@ def table(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def attacks(seeds: range) -> str:
+def attacks(seeds: range, zeal: float) -> str:
     """Return what adversaries change, as Markdown, points of the accuracy of accepted names."""
 
     def accepted(adversaries: float, agreeing: int) -> pd.DataFrame:
-        settings = CrowdSettings(adversaries=adversaries, agreeing=agreeing)
+        settings = CrowdSettings(adversaries=adversaries, agreeing=agreeing, zeal=zeal)
         options = scores_of_options(settings, seeds)
         options = options[options["rule"] != NO_MODEL].assign(rule="Pl@ntNet, model " + options["rule"])
         found = pd.concat([scores(settings, seeds), options])
@@ -132,7 +135,9 @@ def main(n_seeds: int) -> None:
     print(f"The Pl@ntNet rule with a model that is right in {MODEL_SKILL:.0%}:\n")
     print(f"{table(scores_of_options(CrowdSettings(), seeds))}\n")
     print("Adversaries, 5 % of the users, who agree in groups; change of accuracy of accepted names, points:\n")
-    print(attacks(seeds))
+    print(attacks(seeds, 1.0))
+    print(f"\nThe same where each of them gives {ZEAL:.0f} times as many votes as an average user:\n")
+    print(attacks(seeds, ZEAL))
 
 
 if __name__ == "__main__":

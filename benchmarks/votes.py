@@ -19,17 +19,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from plant_traits.schemas import OBSERVATION
 from plant_traits.simulation.crowd import CrowdSettings, simulate_crowd
+from plant_traits.sources.inaturalist.identification_source import IDENTIFICATIONS
+from plant_traits.sources.inaturalist.observations import IDENTIFICATION
+from plant_traits.stages.votes import name_by_votes
 from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
 from plant_traits.taxa.votes.community_rule import community_names
 from plant_traits.taxa.votes.plantnet_rule import plantnet_names
 from plant_traits.taxa.votes.taxonomy import Taxonomy
+from plant_traits.taxa.votes.vote_rule import VoteRule
 from plant_traits.taxa.votes.vote_table import VoteTable
 from plant_traits.taxa.votes.vote_weights import counted_species, vote_weight
 
@@ -80,6 +88,62 @@ def of_plantnet(path: Path) -> Cost:
     found, processor, clock = timed(plantnet_names, read_votes(path))
     end = "converged" if found.converged else f"cycle {found.cycle}"
     return Cost(processor, clock, f"{found.rounds} rounds, {end}, {found.decisions['valid'].mean():.3f} valid")
+
+
+def of_gate(path: Path) -> Cost:
+    """Run the Pl@ntNet rule as the gate of names does, with a history to overrule."""
+    found, processor, clock = timed(VoteRule().names, read_votes(path))
+    return Cost(processor, clock, f"{found['valid'].mean():.3f} valid")
+
+
+def write_tables(path: Path) -> None:
+    """Write a crowd as a run has it: a mirror's identifications and a table of observations."""
+    votes = read_votes(path)
+    ids = "gbif:50c9509d-22c7-4a22-a47d-8c48425ef4a7:https://www.inaturalist.org/observations/" + pd.Series(
+        np.arange(len(votes.observations)) + 100_000_000
+    ).astype("str")
+    rows = {
+        "occurrence_id": pa.DictionaryArray.from_arrays(pa.array(votes.observation), pa.array(ids)),
+        "user_id": pa.DictionaryArray.from_arrays(pa.array(votes.user), pa.array(votes.users)),
+        "taxon_name": pa.DictionaryArray.from_arrays(pa.array(votes.taxon), pa.array("Genus " + _epithets(votes))),
+        "rank": pa.repeat("species", len(votes)).dictionary_encode(),
+        "identification_id": pa.array(np.arange(len(votes))),
+        "observation_id": pa.array(votes.observation.astype(np.int64)),
+        "taxon_id": pa.array(votes.taxon.astype(np.int64)),
+        "current": pa.repeat(pa.scalar(value=True), len(votes)),
+        "own_observation": pa.array(votes.author),
+        "disagreement": pa.repeat(pa.scalar(value=False), len(votes)),
+    }
+    nothing = {field.name: pa.nulls(len(votes), field.type) for field in IDENTIFICATION if field.name not in rows}
+    table = pa.table(rows | nothing).select(IDENTIFICATION.names).cast(IDENTIFICATION)
+    for name in ("mirror", "observations"):
+        path.with_name(name).mkdir()
+    pq.write_table(table, path.with_name("mirror") / IDENTIFICATIONS, compression="zstd")
+    columns = {field.name: pa.nulls(len(ids), field.type) for field in OBSERVATION}
+    stated = pa.array("Genus " + _epithets(votes)).take(pa.array(votes.taxon[_first(votes)]))
+    columns |= {"observation_id": pa.array(ids), "species": stated}
+    pq.write_table(pa.table(columns, schema=OBSERVATION), path.with_name("observations") / "observations.parquet")
+
+
+def _epithets(votes: VoteTable) -> pd.Series:
+    letters = np.array(list("abcdefghij"))
+    digits = np.arange(len(votes.taxa))[:, None] // 10 ** np.arange(6) % 10
+    return pd.Series(["epi" + "".join(row) for row in letters[digits]], dtype="str")
+
+
+def _first(votes: VoteTable) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.searchsorted(votes.observation, np.arange(len(votes.observations)))
+
+
+def of_stage(path: Path) -> Cost:
+    """Run the stage: read what was fetched, name, compare with what is stated, write."""
+    with tempfile.TemporaryDirectory() as out:
+        stage = partial(
+            name_by_votes, identifications=[path.with_name("mirror")], observations=path.with_name("observations")
+        )
+        summary, processor, clock = timed(stage, Path(out))
+    valid = summary["out"]["valid"] / summary["out"]["observations with votes"]
+    return Cost(processor, clock, f"{summary['in']['identifications']:,} identifications, {valid:.3f} valid")
 
 
 def of_rule(rule: Callable[[VoteTable], pd.DataFrame], path: Path) -> Cost:
@@ -185,10 +249,13 @@ def main(observations: int, users: int, species: int, fraction: float) -> None:
         print("| step | processor, s | clock, s | peak memory, GB | |\n|---|---:|---:|---:|---|")
         row("code and sort the votes", of_table, whole)
         row("Pl@ntNet rule", of_plantnet, whole)
+        row("the same with a history to overrule", of_gate, whole)
         row("majority", of_rule, majority_names, whole)
         row("two thirds", of_rule, two_thirds_names, whole)
         row("worker agreement", of_rule, worker_agreement_names, whole)
         row("iNaturalist's rule", of_rule, community, whole)
+        apart(write_tables, whole)
+        row("the stage, from fetched tables to names", of_stage, whole)
         ours = row(f"Pl@ntNet rule, {fraction} of the size", of_plantnet, part)
         plain = row("the same with pandas", of_pandas, part)
         ratio = plain.processor / ours.processor

@@ -228,33 +228,6 @@ SCORE = _schema(
     slope="float64",
 )
 
-NAME_VOTE = _schema(  # a name that a user gave to an observation
-    observation_id="string",
-    user="string",
-    taxon="string",
-    author="bool",  # whether the user made the observation
-    sequence="int64",  # only its order counts: of a user's votes on an observation, the latest
-    disagreement="bool",  # the user said that a finer name is wrong; null where unknown
-)
-
-NAME_DECISION = _schema(  # what a rule makes of an observation's votes
-    observation_id="string",
-    name="string",  # null where the votes give none
-    rank="string",  # of the name; null where the rule knows no ranks
-    confidence="float64",  # weight of the votes for the name
-    accuracy="float64",  # share of that in the weight of all votes
-    valid="bool",  # whether the rule accepts the name
-    n_votes="int64",
-    reason="string",  # why not valid
-)
-
-VOTER = _schema(  # what the Pl@ntNet rule makes of a user
-    user="string",
-    n_author="int64",  # distinct species of valid observations of his own that he named as all did
-    n_vote="int64",  # distinct further species that he named as all did on observations of others
-    weight="float64",
-)
-
 LABELLED_IMAGE = _schema(  # an image of a set made for classification
     image_id="string",
     path="string",  # relative to the set's folder

@@ -35,8 +35,8 @@ class CrowdSettings:
         species: number of species; every one is observed.
         experts: share of users who name nearly every species rightly.
         spammers: share of users who name at random.
-        adversaries: number of further users who seek to get wrong names accepted, as a share of ``users``; each gives
-            as many votes as an average user.
+        adversaries: number of further users who seek to get wrong names accepted, as a share of ``users``.
+        zeal: votes of an adversary, as a multiple of an average user's.
         agreeing: adversaries who give an observation the same wrong name.
         votes: mean number of votes on an observation, its author's included.
         expert_skill: chance that an expert names a species rightly.
@@ -51,6 +51,7 @@ class CrowdSettings:
     experts: float = 0.02
     spammers: float = 0.02
     adversaries: float = 0.0
+    zeal: float = 1.0
     agreeing: int = 2
     votes: float = 1.35
     expert_skill: float = 0.97
@@ -64,10 +65,10 @@ class CrowdSettings:
                 f"crowd: expected at least {2 * _GROUP} species, as many observations or more, and 10 users, found "
                 f"{self.species}, {self.observations} and {self.users}"
             )
-        if self.votes < 1 or self.agreeing < 1 or self.experts + self.spammers > 1:
+        if self.votes < 1 or self.agreeing < 1 or self.zeal <= 0 or self.experts + self.spammers > 1:
             raise InputError(
-                "crowd: expected a vote or more an observation, one adversary or more at a time, and shares of users "
-                "that sum up to 1 at most"
+                "crowd: expected a vote or more an observation, one adversary or more at a time with zeal, and shares "
+                "of users that sum up to 1 at most"
             )
 
 
@@ -199,7 +200,7 @@ def _adversaries(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Draw the votes of users who, some at a time, give the same wrong name to an observation."""
     together = min(settings.agreeing, n)
-    each = max(round(settings.votes * settings.observations / settings.users), 1)
+    each = max(round(settings.zeal * settings.votes * settings.observations / settings.users), 1)
     n_targets = min(max(n * each // together, 1), settings.observations)
     targets = rng.choice(settings.observations, n_targets, replace=False)
     who = (rng.integers(0, n, n_targets)[:, None] + np.arange(together)) % n

@@ -36,18 +36,26 @@ SHARES = {
 SUSPECT_SHARES = {"capital": 0.004, "institution": 0.003, "default_uncertainty": 0.005, "outlier": 0.005}
 
 
-def plant_dirt(seed: int, sightings: Sightings, flora: Flora) -> Sightings:
+def plant_dirt(
+    seed: int, sightings: Sightings, flora: Flora, misidentified: float = SHARES["misidentified"]
+) -> Sightings:
     """Spoil a share of the records, at least one of each kind of both tables and each record in one way only.
 
     The kind is kept in the column ``planted``. Duplicates are appended: the same plant, place, day, observer and
     picture under a new identifier in another dataset.
+
+    Args:
+        seed: of the world.
+        sightings: records without errors.
+        flora: the world's species.
+        misidentified: share of the records that get a wrong name.
     """
     rng = stream(seed, "dirt")
     records = sightings.records.copy()
     order = rng.permutation(len(records))
     taken = 0
     chosen: dict[str, IntArray] = {}
-    for kind, share in (SHARES | SUSPECT_SHARES).items():
+    for kind, share in (SHARES | SUSPECT_SHARES | {"misidentified": misidentified}).items():
         size = max(1, round(share * len(records)))
         chosen[kind] = np.sort(order[taken : taken + size])
         taken += size

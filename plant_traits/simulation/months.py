@@ -10,7 +10,7 @@ import pandas as pd
 
 from data_catalog import WorldSettings
 from plant_traits.month import Month
-from plant_traits.simulation.dirt import SHARES, lookalikes
+from plant_traits.simulation.dirt import lookalikes
 from plant_traits.simulation.flora import Flora
 from plant_traits.simulation.geography import Cities, is_land
 from plant_traits.simulation.observers import Observers
@@ -127,7 +127,7 @@ def _added(
     days = np.where(late, rng.integers(60, 900, count), rng.integers(0, 28, count))
     records["date"] = last - days
     records["interpreted"] = str(month)
-    wrong = np.flatnonzero(rng.random(count) < SHARES["misidentified"])
+    wrong = np.flatnonzero(rng.random(count) < settings.misidentified)
     records.loc[wrong, "planted"] = "misidentified"
     records.loc[wrong, "stated_species_index"] = lookalikes(rng, records.loc[wrong], flora)
     photos = drawn.photos[drawn.photos["record"] < count].reset_index(drop=True)

@@ -80,7 +80,8 @@ def build_world(
     models = [build_trait(seed, trait, planet, flora) for trait in traits]
     cities = build_cities(stream(seed, "cities"), max(20, settings.observers))
     observers = build_observers(seed, cities, settings.observers)
-    sightings = plant_dirt(seed, draw_sightings(settings, planet, flora, cities, observers, models), flora)
+    drawn = draw_sightings(settings, planet, flora, cities, observers, models)
+    sightings = plant_dirt(seed, drawn, flora, settings.misidentified)
     months = later_months(settings, planet, flora, cities, observers, models, sightings)
     sources = load_catalog().sources if sources is None else sources
     parts = [(settings.first_month, sightings), *((str(month.month), month.added) for month in months)]

@@ -7,6 +7,7 @@ import io
 import re
 import uuid
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,8 +71,8 @@ def write_inaturalist(
         pictures = pictures if now is None else _pictures(now[1], known)
         sizes = _sizes(present, pictures["photo_id"])
         (folder / "bucket").mkdir(parents=True, exist_ok=True)
-        mirrored = extra_photos[extra_photos["source"] != ""]
-        _write_mirrored(present, mirrored, folder / "new_photos.zip")
+        in_mirrors = extra_photos[extra_photos["source"] != ""]
+        _write_mirrored(present, in_mirrors, folder / "new_photos.zip")
     observations = pd.concat([known, extra], ignore_index=True)
     observations["observation_uuid"] = [_uuid("observation", x) for x in observations["id"]]
     former = sorted({*first["login"], *extra["login"]})
@@ -82,7 +83,7 @@ def write_inaturalist(
     pictures["photo_uuid"] = [_uuid("photo", x) for x in pictures["photo_id"]]
     pictures["extension"] = "jpg"
     pictures = pictures.join(sizes, on="photo_id")
-    taxa = _taxa(occurrences, published)
+    taxa = build_taxa(occurrences, published)
     observations = observations.merge(taxa[["name", "taxon_id"]], left_on="species", right_on="name", how="left")
     tables = {
         "observations": observations.sort_values("observation_uuid").assign(anomaly_score="")[
@@ -102,7 +103,9 @@ def write_inaturalist(
         text = table.to_csv(sep="\t", index=False, quoting=3, lineterminator="\n", escapechar="\\")
         (folder / "bucket" / f"{name}.csv.gz").write_bytes(gzip.compress(text.encode(), 6, mtime=0))
     listed = pictures.sort_values("position").groupby("id")[["photo_id", "license"]].agg(list)
-    observations.join(listed, on="id").to_parquet(folder / "observations.parquet", index=False)
+    shown = in_mirrors.set_index("id")["source"].str.extract(r"/(\d+)/", expand=False)
+    observations = observations.join(listed, on="id").join(shown.rename("mirror_of"), on="id")
+    observations.to_parquet(folder / "observations.parquet", index=False)
     newer = int((extra["kind"] == "newer").sum())
     return {"known": len(known), "newer": newer, "others": len(extra) - newer}
 
@@ -220,20 +223,24 @@ def _sizes(present: Mapping[str, zipfile.ZipFile], photo_ids: pd.Series) -> pd.D
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["width", "height"])
 
 
-def _taxa(first: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
-    """All taxa of the plants, from order to species, under the vascular plants; and three birds. New ones come last."""
+def build_taxa(first: pd.DataFrame, *later: pd.DataFrame) -> pd.DataFrame:
+    """Return all taxa of plants, from order to species, under the vascular plants, and three birds.
+
+    Args:
+        first: columns ``order``, ``family``, ``genus`` and ``species`` of the world's first month.
+        later: the same of what came later; what it adds comes last, under a number that is the same in every month.
+    """
     rows: dict[tuple[str, str], tuple[int, str]] = {}
     columns = ["order", "family", "genus", "species"]
-    parts = [part[columns].drop_duplicates().sort_values(columns) for part in (first, now)]
-    lines = pd.concat(parts).drop_duplicates()
-    next_id = 300_000
-    for line in lines.itertuples(index=False):
-        ancestry = PLANTS
-        for rank, name in zip(columns, line, strict=True):
-            if (rank, name) not in rows:
-                rows[rank, name] = (next_id, ancestry)
-                next_id += 3
-            ancestry = f"{ancestry}/{rows[rank, name][0]}"
+    for part in (first, *later):
+        lines = part[columns].drop_duplicates().sort_values(columns)
+        for line in lines.itertuples(index=False):
+            ancestry = PLANTS
+            for rank, name in zip(columns, line, strict=True):
+                if (rank, name) not in rows:
+                    number = 300_000 + 3 * len(rows) if part is first else _late_number(rank, name)
+                    rows[rank, name] = (number, ancestry)
+                ancestry = f"{ancestry}/{rows[rank, name][0]}"
     table = [(number, ancestry, _RANKS[rank], rank, name) for (rank, name), (number, ancestry) in rows.items()]
     above = [
         (48460, "", 100, "stateofmatter", "Life"),
@@ -245,6 +252,10 @@ def _taxa(first: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     ]
     frame = pd.DataFrame([*above, *table], columns=["taxon_id", "ancestry", "rank_level", "rank", "name"])
     return frame.assign(active="true")
+
+
+def _late_number(rank: str, name: str) -> int:
+    return 1_000_000 + zlib.crc32(f"{rank} {name}".encode())
 
 
 def _uuid(kind: str, number: int) -> str:

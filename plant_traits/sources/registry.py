@@ -12,6 +12,7 @@ from plant_traits.sources.gbif.names import GbifNames
 from plant_traits.sources.gbif.search import GbifSearch
 from plant_traits.sources.gbif.snapshot import GbifSnapshot
 from plant_traits.sources.inaturalist.api import InaturalistApi
+from plant_traits.sources.inaturalist.identification_source import InaturalistIdentifications
 from plant_traits.sources.inaturalist.open_data import InaturalistOpenData
 from plant_traits.sources.photo_store.source import PhotoSource
 from plant_traits.sources.protocol import DataSource
@@ -20,6 +21,7 @@ from plant_traits.sources.static_files import StaticFiles
 
 NAMES = "names"
 OBSERVATIONS = "observations"
+VOTED = "voted"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ PLUGINS: Mapping[str, Plugin] = {
     "gbif-snapshot": Plugin(GbifSnapshot, whole=True),
     "gbif-institutions": Plugin(GbifInstitutions),
     "gbif-names": Plugin(GbifNames, needs=NAMES),
+    "inaturalist-identifications": Plugin(InaturalistIdentifications, needs=VOTED),
     "inaturalist-open-data": Plugin(InaturalistOpenData, whole=True),
     "inaturalist-api": Plugin(InaturalistApi),
     "photos": Plugin(PhotoSource, needs=OBSERVATIONS),

@@ -39,6 +39,7 @@ from plant_traits.simulation.services.stored_zip import StoredZip
 from plant_traits.simulation.services.world_files import CHELSA, SOILGRIDS, file_route, splotopen_route
 from plant_traits.simulation.services.world_records import WorldRecords
 from plant_traits.simulation.world_file import read_world_file
+from plant_traits.simulation.write_identifications import write_identifications
 from plant_traits.simulation.write_inaturalist import write_inaturalist
 from plant_traits.simulation.write_snapshot import write_snapshots
 
@@ -104,6 +105,16 @@ def application(
         def write(folder: Path) -> None:
             now = (records.occurrences, records.media) if months else None
             write_inaturalist(first.occurrences, first.media, photo_zips, settings.seed, folder, now=now)
+            write_identifications(
+                first.occurrences,
+                records.occurrences,
+                species,
+                world / "truth" / "records.parquet",
+                settings.seed,
+                folder,
+                first_day=Month.parse(settings.first_month).first_day,
+                until=Month.parse(today).next.first_day,
+            )
 
         return _made_once(made / "inaturalist" / today, write)
 

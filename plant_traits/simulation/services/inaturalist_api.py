@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from plant_traits.simulation.write_identifications import IDENTIFICATIONS, TAXA
+
 LARGEST_PAGE = 200
 DEEPEST_RECORD = 10_000
 _DEFAULT_PAGE = 30
@@ -26,7 +29,7 @@ class InaturalistApi:
     """Answers for the observations of iNaturalist's tables."""
 
     def __init__(self, made: Callable[[], Path]) -> None:
-        """Take what gives the folder of ``write_inaturalist``; it is called when first asked."""
+        """Take what gives the folder of the written tables and identifications; it is called when first asked."""
         self._made = made
 
     def routes(self) -> list[Route]:
@@ -80,14 +83,13 @@ class InaturalistApi:
     def _chosen(self, asked: QueryParams) -> npt.NDArray[np.bool_]:
         table = self._table
         chosen = np.ones(len(table), dtype=bool)
-        if "id_above" in asked:
-            chosen &= (table["id"] > int(asked["id_above"])).to_numpy()
-        if "id_below" in asked:
-            chosen &= (table["id"] < int(asked["id_below"])).to_numpy()
+        above, below = int(asked.get("id_above", "0")), int(asked.get("id_below", str(2**62)))
+        chosen &= table["id"].between(above, below, inclusive="neither").to_numpy()
         if "id" in asked:
             chosen &= table["id"].isin([int(x) for x in asked["id"].split(",")]).to_numpy()
-        if "quality_grade" in asked:
-            chosen &= table["quality_grade"].isin(asked["quality_grade"].split(",")).to_numpy()
+        for name, column in (("uuid", "observation_uuid"), ("quality_grade", "quality_grade")):
+            if name in asked:
+                chosen &= table[column].isin(asked[name].split(",")).to_numpy()
         if "taxon_id" in asked:
             wanted = {int(x) for x in asked["taxon_id"].split(",")}
             chosen &= np.array([not wanted.isdisjoint(self._lines[x]) for x in table["taxon_id"]], dtype=bool)
@@ -119,8 +121,29 @@ class InaturalistApi:
 
     @cached_property
     def _taxa(self) -> pd.DataFrame:
-        path = self._made() / "bucket" / "taxa.csv.gz"
-        return pd.read_csv(path, sep="\t", quoting=3, keep_default_na=False)
+        return pd.read_parquet(self._made() / TAXA)
+
+    @cached_property
+    def _said(self) -> list[dict[Any, Any]]:
+        frame = pd.read_parquet(self._made() / IDENTIFICATIONS)
+        return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+    @cached_property
+    def _said_of(self) -> dict[int, tuple[int, int]]:
+        """First row of ``_said`` of each observation, and the row after its last."""
+        number, first = np.unique([line["observation"] for line in self._said], return_index=True)
+        ends = [*first[1:].tolist(), len(self._said)]
+        return {k: (start, end) for k, start, end in zip(number.tolist(), first.tolist(), ends, strict=True)}
+
+    @cached_property
+    def _logins(self) -> dict[int, str]:
+        observers = pd.read_csv(self._made() / "bucket" / "observers.csv.gz", sep="\t", quoting=3)
+        return {int(k): str(name) for k, name in zip(observers["observer_id"], observers["login"], strict=True)}
+
+    @cached_property
+    def _number_of(self) -> dict[str, int]:
+        """Number of a taxon by its name."""
+        return {str(name): int(k) for name, k in zip(self._taxa["name"], self._taxa["taxon_id"], strict=True)}
 
     @cached_property
     def _lines(self) -> dict[int, tuple[int, ...]]:
@@ -133,6 +156,10 @@ class InaturalistApi:
     @cached_property
     def _taxon_of(self) -> dict[int, dict[str, Any]]:
         return {int(line["taxon_id"]): _taxon(line) for line in self._taxa.to_dict("records")}
+
+    def _with_ancestors(self, number: int) -> dict[str, Any]:
+        above = [self._taxon_of[x] for x in self._lines[number][:-1] if x in self._taxon_of]
+        return {**self._taxon_of[number], "ancestors": above}
 
     def _observation(self, row: int) -> dict[str, Any]:
         line = self._table.iloc[row]
@@ -166,33 +193,36 @@ class InaturalistApi:
             "uri": f"https://www.inaturalist.org/observations/{number}",
             "photos": photos,
             "observation_photos": [{"position": k, "photo": photo} for k, photo in enumerate(photos)],
-            "identifications": _identifications(number, user, taxon, line["quality_grade"], line["observed_on"]),
+            "identifications": self._identifications(number),
         }
 
-
-def _identifications(
-    number: int, user: dict[str, Any], taxon: dict[str, Any], grade: str, day: str
-) -> list[dict[str, Any]]:
-    """The observer's own, and for research grade one or two that agree."""
-    agreeing = 0 if grade != "research" else 1 + number % 2
-    people = [
-        user,
-        *({"id": 900_000 + (number + k) % 50, "login": f"expert{(number + k) % 50}"} for k in range(agreeing)),
-    ]
-    return [
-        {
-            "id": number * 10 + k,
-            "user": person,
-            "taxon_id": taxon["id"],
-            "taxon": taxon,
-            "current": True,
-            "own_observation": k == 0,
-            "category": "improving" if k == 0 else "supporting",
-            "disagreement": False,
-            "created_at": f"{day}T1{k}:00:00+00:00",
-        }
-        for k, person in enumerate(people)
-    ]
+    def _identifications(self, observation: int) -> list[dict[str, Any]]:
+        lines = self._said[slice(*self._said_of.get(observation, (0, 0)))]
+        standing = Counter(line["name"] for line in lines if line["current"])
+        most = min(standing, key=lambda name: (-standing[name], name), default=None)
+        out: list[dict[str, Any]] = []
+        for line in lines:
+            taxon = self._number_of[str(line["name"])]
+            before = None if line["previous"] is None else self._number_of[str(line["previous"])]
+            agrees = line["name"] == most
+            supports = agrees and any(x["category"] == "improving" for x in out)
+            category = "supporting" if supports else "improving" if agrees else "maverick"
+            out.append(
+                {
+                    "id": int(line["identification"]),
+                    "user": {"id": int(line["user"]), "login": self._logins[int(line["user"])]},
+                    "taxon_id": taxon,
+                    "taxon": self._with_ancestors(taxon),
+                    "current": bool(line["current"]),
+                    "own_observation": bool(line["own"]),
+                    "category": category if line["current"] else None,
+                    "disagreement": None if line["disagreement"] is None else bool(line["disagreement"]),
+                    "previous_observation_taxon_id": before,
+                    "previous_observation_taxon": None if before is None else self._taxon_of[before],
+                    "created_at": f"{line['created'].isoformat()}+00:00",
+                }
+            )
+        return out
 
 
 def _taxon(line: dict[Any, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,9 @@ IDENTIFICATION = pa.schema(
         pa.field("category", pa.string()),  # leading, improving, supporting, maverick
         pa.field("current", pa.bool_()),
         pa.field("own_observation", pa.bool_()),
-        pa.field("disagreement", pa.bool_()),
+        pa.field("disagreement", pa.bool_()),  # with what the observation was filed under; null where nobody was asked
+        pa.field("previous_taxon_id", pa.int64()),  # what it was filed under then
+        pa.field("previous_taxon_name", pa.string()),
         pa.field("created_at", pa.timestamp("us", tz="UTC")),
     ]
 )
@@ -44,6 +46,7 @@ VOTE = pa.schema(
 
 _SIZES = ("square", "small", "medium", "large", "thumb")
 _SPECIES_LEVEL = 10
+_PREVIOUS = "previous_observation_taxon"
 
 
 def observations_to_raw(
@@ -64,7 +67,7 @@ def observations_to_raw(
         One row per observation, columns ``RAW_OCCURRENCE``; photos under no such licence are counted in its
         ``rejected_rows`` where the observation has no other.
     """
-    ranks = _ranks(observations)
+    ranks = known_taxa(observations)
     rows = [_row(observation, ranks, photo_licences) for observation in observations]
     names = list(rows[0]) if rows else []
     columns: dict[str, object] = {name: pd.Series([row[name] for row in rows]) for name in names}
@@ -81,21 +84,9 @@ def observations_to_raw(
 
 def identifications(observations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the identifications of observations as rows of ``IDENTIFICATION``, in order of observation and time."""
+    known = known_taxa(observations)
     return [
-        {
-            "occurrence_id": _occurrence_id(observation),
-            "observation_id": int(observation["id"]),
-            "identification_id": int(entry["id"]),
-            "user_id": _user(entry),
-            "taxon_id": (entry.get("taxon") or {}).get("id") or entry.get("taxon_id"),
-            "taxon_name": (entry.get("taxon") or {}).get("name"),
-            "rank": (entry.get("taxon") or {}).get("rank"),
-            "category": entry.get("category"),
-            "current": entry.get("current"),
-            "own_observation": entry.get("own_observation"),
-            "disagreement": entry.get("disagreement"),
-            "created_at": _time(entry.get("created_at")),
-        }
+        _identification(observation, entry, known)
         for observation in observations
         for entry in sorted(observation.get("identifications") or [], key=lambda x: int(x["id"]))
     ]
@@ -122,6 +113,42 @@ def votes(observations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             for kind, entry, subject, agree in judged
         ]
     return rows
+
+
+def known_taxa(observations: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Collect the taxa that observations and their identifications name, with those above them, by id."""
+    known: dict[int, Mapping[str, Any]] = {}
+    for observation in observations:
+        said = observation.get("identifications") or []
+        taxa = [observation.get("taxon"), *(x.get(name) for name in ("taxon", _PREVIOUS) for x in said)]
+        for taxon in taxa:
+            for entry in [*((taxon or {}).get("ancestors") or []), taxon or {}]:
+                if entry.get("id") is not None:
+                    known[int(entry["id"])] = entry
+    return known
+
+
+def _identification(
+    observation: Mapping[str, Any], entry: Mapping[str, Any], known: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
+    taxon, previous = entry.get("taxon") or {}, entry.get(_PREVIOUS) or {}
+    before = previous.get("id") or entry.get(f"{_PREVIOUS}_id")
+    return {
+        "occurrence_id": _occurrence_id(observation),
+        "observation_id": int(observation["id"]),
+        "identification_id": int(entry["id"]),
+        "user_id": _user(entry),
+        "taxon_id": taxon.get("id") or entry.get("taxon_id"),
+        "taxon_name": taxon.get("name"),
+        "rank": taxon.get("rank"),
+        "category": entry.get("category"),
+        "current": entry.get("current"),
+        "own_observation": entry.get("own_observation"),
+        "disagreement": entry.get("disagreement"),
+        "previous_taxon_id": before,
+        "previous_taxon_name": previous.get("name") or (known.get(before, {}).get("name") if before else None),
+        "created_at": _time(entry.get("created_at")),
+    }
 
 
 def _row(
@@ -160,18 +187,6 @@ def _row(
 def _occurrence_id(observation: Mapping[str, Any]) -> str:
     """Return the observation's address, which is also its id in GBIF."""
     return f"https://www.inaturalist.org/observations/{int(observation['id'])}"
-
-
-def _ranks(observations: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    """Collect the taxa that a page names, by id."""
-    known: dict[int, Mapping[str, Any]] = {}
-    for observation in observations:
-        taxa = [observation.get("taxon"), *(x.get("taxon") for x in observation.get("identifications") or [])]
-        for taxon in taxa:
-            for entry in [*((taxon or {}).get("ancestors") or []), taxon or {}]:
-                if entry.get("id") is not None:
-                    known[int(entry["id"])] = entry
-    return known
 
 
 def _place(observation: Mapping[str, Any]) -> tuple[object, object]:

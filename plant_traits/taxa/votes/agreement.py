@@ -20,7 +20,7 @@ def majority_names(votes: VoteTable) -> pd.DataFrame:
     """Name each observation by most of its votes, a tie going to the first in name order; every name is valid.
 
     Returns:
-        Columns ``NAME_DECISION``; confidence is the number of votes for the name.
+        Columns ``RULE_DECISION``; confidence is the number of votes for the name.
     """
     candidates, names, count, total = _most(votes)
     name = votes.taxa.take(candidates.taxon[names])
@@ -31,7 +31,7 @@ def two_thirds_names(votes: VoteTable) -> pd.DataFrame:
     """Name an observation where two thirds of two votes or more agree, and only there.
 
     Returns:
-        Columns ``NAME_DECISION``; confidence is the number of votes for the name that has most, accuracy its share,
+        Columns ``RULE_DECISION``; confidence is the number of votes for the name that has most, accuracy its share,
         also where it is not given.
     """
     candidates, names, count, total = _most(votes)
@@ -47,7 +47,7 @@ def worker_agreement_names(votes: VoteTable) -> pd.DataFrame:
     name order. A name is valid where somebody of any weight gave it.
 
     Returns:
-        Columns ``NAME_DECISION``; confidence is the weight of the votes for the name.
+        Columns ``RULE_DECISION``; confidence is the weight of the votes for the name.
     """
     candidates, names, _, _ = _most(votes)
     n_users = len(votes.users)

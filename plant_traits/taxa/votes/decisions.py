@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plant_traits.schemas import NAME_DECISION
+from plant_traits.name_schemas import RULE_DECISION
 from plant_traits.taxa.votes.vote_table import VoteTable
 
 
@@ -20,7 +20,7 @@ def decisions(
     reason: NDArray[np.object_],
     rank: NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Lay out the names of a rule, one row per observation of the table, columns ``NAME_DECISION``.
+    """Lay out the names of a rule, one row per observation of the table, columns ``RULE_DECISION``.
 
     Args:
         votes: the votes that were counted.
@@ -42,7 +42,7 @@ def decisions(
             "reason": pd.Series(reason, dtype="str"),
         }
     )
-    return frame.reindex(columns=NAME_DECISION.names)
+    return frame.reindex(columns=RULE_DECISION.names)
 
 
 def reasons(n: int, *of_rows: tuple[NDArray[np.bool_], str]) -> NDArray[np.object_]:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plant_traits.errors import InputError
-from plant_traits.schemas import VOTER
+from plant_traits.name_schemas import VOTER
 from plant_traits.taxa.votes.ai_option import AiOption
 from plant_traits.taxa.votes.candidates import Candidates
 from plant_traits.taxa.votes.decisions import decisions, reasons
@@ -31,12 +31,15 @@ from plant_traits.taxa.votes.vote_weights import (
 LEAST_CONFIDENCE = 2
 LEAST_ACCURACY = Fraction(7, 10)
 MOST_ROUNDS = 50
+OVERRULING_SPECIES = 2
+"""Species that the gate of names asks of a user before he may help to overrule an author."""
 
 _UNPROPOSED, _SILENT = -1, -2  # a model's name that no user gave, and no name of the model
 
 LOW_CONFIDENCE = "low confidence"
 LOW_ACCURACY = "low accuracy"
 LOW_BOTH = "low confidence, low accuracy"
+OVERRULED_BY_NEWCOMERS = "overruled by newcomers"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class PlantnetNames:
     """What the rule made of a vote table.
 
     Attributes:
-        decisions: columns ``NAME_DECISION``, one row per observation.
+        decisions: columns ``RULE_DECISION``, one row per observation.
         voters: columns ``VOTER``, one row per user.
         rounds: rounds of feedback that were run.
         converged: whether the last of them changed no name and no validity.
@@ -73,11 +76,19 @@ class _Species:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Names and what speaks for them, by observation; weights in units."""
+    """Names and what speaks for them, by observation; weights in units.
+
+    Attributes:
+        candidate: the name.
+        confidence: weight of the votes for it.
+        total: weight of all votes.
+        vouched: whether somebody gave it who may.
+    """
 
     candidate: NDArray[np.int64]
     confidence: NDArray[np.int64]
     total: NDArray[np.int64]
+    vouched: NDArray[np.bool_]
 
     @property
     def confident(self) -> NDArray[np.bool_]:
@@ -89,16 +100,17 @@ class _Judged:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        return self.confident & self.accurate
+        return self.confident & self.accurate & self.vouched
 
     def digest(self) -> bytes:
-        """Return a fingerprint of names and validities."""
+        """Return a fingerprint of names and validities, and of who may be credited for them."""
         state = hashlib.blake2b(self.candidate.tobytes(), digest_size=16)
-        state.update(np.packbits(self.valid).tobytes())
+        for flags in (self.valid, self.vouched):
+            state.update(np.packbits(flags).tobytes())
         return state.digest()
 
 
-def plantnet_names(votes: VoteTable, ai: AiOption | None = None) -> PlantnetNames:
+def plantnet_names(votes: VoteTable, ai: AiOption | None = None, *, overruling_species: int = 0) -> PlantnetNames:
     """Name observations by Pl@ntNet's rule.
 
     The first names are those of most votes. Then, round by round: a user's weight follows from the number of species
@@ -108,9 +120,16 @@ def plantnet_names(votes: VoteTable, ai: AiOption | None = None) -> PlantnetName
     0.7 or more. The feedback ends when a round changes no name and no validity, or after 50 rounds. Names that come
     back to where they were run in a cycle: the result is that of round 50, and the cycle is told.
 
+    As published, three users whom nobody knows outweigh an author whom nobody knows, and so do three accounts of one
+    person. ``overruling_species`` asks for one among those who agree on a name that is not the author's to have been
+    right about so many species, or for the model's vote; else the observation is not valid, and whoever agreed on it is
+    not credited with a species for it. What the crowd confirms is as published.
+
     Args:
         votes: the votes.
         ai: how a model's votes count; not at all where null.
+        overruling_species: number of species (n of the rule) of a user who may overrule an author; 0 for anybody, as
+            published.
 
     Raises:
         InputError: a model's votes are to count but the table has none.
@@ -120,15 +139,16 @@ def plantnet_names(votes: VoteTable, ai: AiOption | None = None) -> PlantnetName
         raise InputError(f"AI votes: the mode {option.mode} needs a model's votes; build the vote table with them")
     ballots = _Ballots.of(votes, option)
     species = _species(votes)
-    units = np.full(len(votes.users), int(fixed_point(vote_weight(np.zeros(1, dtype=np.int64)))[0]))
-    now = ballots.judge(units, None)
+    counted = np.zeros(len(votes.users), dtype=np.int64)
+    now = ballots.judge(_units(counted), None, ballots.vouched(votes, counted, overruling_species))
     seen = {now.digest(): 0}
     of_author = of_voter = np.zeros(len(votes.users), dtype=np.int64)
     cycle, last, rounds, converged = None, MOST_ROUNDS, 0, False
     while rounds < last and not converged:
         of_author, of_voter = _counts(votes, species, ballots, now)
-        units = _units(counted_species(of_author, of_voter))
-        before, now = now, ballots.judge(units, now.candidate)
+        counted = counted_species(of_author, of_voter)
+        vouched = ballots.vouched(votes, counted, overruling_species)
+        before, now = now, ballots.judge(_units(counted), now.candidate, vouched)
         rounds += 1
         state = now.digest()
         converged = state == before.digest()
@@ -185,14 +205,29 @@ class _Ballots:
         of_ballot[rows] = candidates.of_vote
         return cls(candidates, user[rows], of_ballot[: len(votes)], units, None)
 
-    def judge(self, units: NDArray[np.int64], incumbent: NDArray[np.int64] | None) -> _Judged:
+    def vouched(self, votes: VoteTable, counted: NDArray[np.int64], least: int) -> NDArray[np.bool_] | None:
+        """Return which candidates an author, the model or a user of that many species gave; null for all of them."""
+        if least == 0:
+            return None
+        vouched = np.zeros(len(self.candidates.first_vote), dtype=bool)
+        vouched[self.of_vote[votes.author | (counted >= least)[votes.user]]] = True
+        vouched[self.candidates.of_vote[self.user == len(votes.users)]] = True
+        return vouched
+
+    def judge(
+        self,
+        units: NDArray[np.int64],
+        incumbent: NDArray[np.int64] | None,
+        vouched: NDArray[np.bool_] | None,
+    ) -> _Judged:
         """Name each observation by the users' weights."""
         gathered = self.candidates.gathered(np.append(units, self.model_units)[self.user])
         names = self.candidates.heaviest(gathered, incumbent)
         total = self.candidates.totals(gathered)
         if self.against is not None:
             total = total + np.where((self.against != names) & (self.against != _SILENT), self.model_units, 0)
-        return _Judged(names, gathered[names], total)
+        known = np.ones(len(names), dtype=bool) if vouched is None else vouched[names]
+        return _Judged(names, gathered[names], total, known)
 
 
 def _candidate_named(candidates: Candidates, taxon: NDArray[np.int32], n_taxa: int) -> NDArray[np.int64]:
@@ -218,7 +253,7 @@ def _counts(
     as_author = np.zeros(len(species.user), dtype=bool)
     as_author[species.of_vote[agreed & votes.author & now.valid[votes.observation]]] = True
     as_voter = np.zeros(len(species.user), dtype=bool)
-    as_voter[species.of_vote[agreed & ~votes.author]] = True
+    as_voter[species.of_vote[agreed & ~votes.author & now.vouched[votes.observation]]] = True
     n_users = len(votes.users)
     return (
         np.bincount(species.user[as_author], minlength=n_users).astype(np.int64),
@@ -239,6 +274,7 @@ def _frame(votes: VoteTable, ballots: _Ballots, now: _Judged) -> pd.DataFrame:
         now.confidence / np.maximum(now.total, 1),
         reasons(
             len(now.candidate),
+            (~now.vouched, OVERRULED_BY_NEWCOMERS),
             (~now.confident, LOW_CONFIDENCE),
             (~now.accurate, LOW_ACCURACY),
             (~now.confident & ~now.accurate, LOW_BOTH),

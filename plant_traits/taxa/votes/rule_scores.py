@@ -36,7 +36,7 @@ def score_rule(decisions: pd.DataFrame, truth: pd.DataFrame, least_votes: int = 
     """Score a rule's names against the truth of some observations.
 
     Args:
-        decisions: columns ``NAME_DECISION``.
+        decisions: columns ``RULE_DECISION``.
         truth: columns ``observation_id`` and ``taxon``.
         least_votes: observations with fewer votes are left out.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from plant_traits.errors import InputError
 from plant_traits.simulation.crowd import KINDS, Crowd, CrowdSettings, simulate_crowd, with_model
 from plant_traits.taxa.votes.agreement import majority_names, two_thirds_names, worker_agreement_names
 from plant_traits.taxa.votes.ai_option import AiOption
-from plant_traits.taxa.votes.plantnet_rule import plantnet_names
+from plant_traits.taxa.votes.plantnet_rule import OVERRULING_SPECIES, plantnet_names
 from plant_traits.taxa.votes.rule_scores import RuleScore, score_rule
 
 SEEDS = (0, 1, 2)
@@ -104,6 +106,30 @@ def test_adversaries_do_not_lower_accepted_accuracy_by_a_point(
         assert found.accepted_accuracy > of_rule["plantnet"].accepted_accuracy - 0.01
 
 
+@pytest.mark.parametrize(("agreeing", "zeal"), [(3, 1.0), (10, 1.0), (3, 10.0)])
+def test_a_history_to_overrule_holds_off_groups_of_any_size(agreeing: int, zeal: float) -> None:
+    for seed in SEEDS:
+        quiet = CrowdSettings(observations=8000, users=1500, species=300)
+        loud = replace(quiet, adversaries=0.05, agreeing=agreeing, zeal=zeal)
+        lost = {}
+        for least in (0, OVERRULING_SPECIES):
+            of_crowd = [
+                score_rule(plantnet_names(crowd.votes, overruling_species=least).decisions, truth_of(crowd))
+                for crowd in (simulate_crowd(settings, seed) for settings in (quiet, loud))
+            ]
+            lost[least] = of_crowd[0].accepted_accuracy - of_crowd[1].accepted_accuracy
+        assert lost[OVERRULING_SPECIES] < 0.01
+        assert lost[0] > (0.01 if agreeing == 3 else 0.005)
+
+
+def test_zeal_multiplies_the_votes_of_adversaries() -> None:
+    def votes(zeal: float) -> int:
+        crowd = simulate_crowd(CrowdSettings(adversaries=0.05, agreeing=3, zeal=zeal), 0)
+        return int((crowd.kind[crowd.votes.user] == KINDS.index("adversary")).sum())
+
+    assert votes(4.0) == pytest.approx(4 * votes(1.0), rel=0.02)
+
+
 def test_a_model_that_may_invalidate_holds_off_groups_of_three(crowds: list[Crowd]) -> None:
     # Three newcomers weigh 2.23 and so outvote one; with a model against them they do not validate.
     for seed, quiet in zip(SEEDS, crowds, strict=True):
@@ -141,6 +167,7 @@ def test_a_model_is_as_skilled_as_asked_and_surer_where_it_is_right(crowds: list
         {"users": 3},
         {"votes": 0.5},
         {"agreeing": 0},
+        {"zeal": 0.0},
         {"experts": 0.8, "spammers": 0.5},
     ],
 )

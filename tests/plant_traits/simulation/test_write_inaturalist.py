@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
+from datetime import date
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageOps
@@ -15,7 +19,8 @@ from starlette.testclient import TestClient
 from plant_traits.simulation.services.inaturalist_api import InaturalistApi
 from plant_traits.simulation.services.world_records import WorldRecords
 from plant_traits.simulation.world_file import read_world_file
-from plant_traits.simulation.write_inaturalist import TABLES, mirrored, write_inaturalist
+from plant_traits.simulation.write_identifications import write_identifications
+from plant_traits.simulation.write_inaturalist import TABLES, build_taxa, mirrored, write_inaturalist
 
 INAT = "50c9509d-22c7-4a22-a47d-8c48425ef4a7"
 
@@ -32,6 +37,14 @@ def write(world: Path, folder: Path) -> dict[str, int]:
     settings, _ = read_world_file(world)
     photos = world / "photos" / "photos.zip"
     return write_inaturalist(records.occurrences, records.media, [photos], settings.seed, folder)
+
+
+def identify(world: Path, folder: Path) -> int:
+    records = WorldRecords.of_world(world).occurrences
+    settings, species = read_world_file(world)
+    truth = world / "truth" / "records.parquet"
+    days = {"first_day": date(2026, 10, 1), "until": date(2026, 11, 1)}
+    return write_identifications(records, records, species, truth, settings.seed, folder, **days)
 
 
 def read(folder: Path, name: str) -> pd.DataFrame:
@@ -119,7 +132,8 @@ def test_mirrored_is_upright_and_turned_round() -> None:
 
 
 @pytest.fixture(scope="module")
-def api(tables: Path) -> TestClient:
+def api(tables: Path, tiny_world: Path) -> TestClient:
+    identify(tiny_world, tables)
     return TestClient(Starlette(routes=InaturalistApi(lambda: tables).routes()))
 
 
@@ -165,9 +179,79 @@ def test_observations_have_identifications_and_photos(api: TestClient) -> None:
     first = api.get("/v1/observations", params={"quality_grade": "research", "taxon_id": 211194}).json()["results"][0]
     same = api.get(f"/v1/observations/{first['id']}").json()
     assert (same["total_results"], same["results"][0]) == (1, first)
-    assert first["identifications"][0]["user"] == first["user"]
-    assert len(first["identifications"]) >= 2
-    assert {x["taxon"]["id"] for x in first["identifications"]} == {first["taxon"]["id"]}
+    own = first["identifications"][0]
+    assert own["user"] == first["user"]
+    assert own["own_observation"]
+    assert own["taxon"]["id"] == first["taxon"]["id"]
+    assert [x["rank"] for x in own["taxon"]["ancestors"]] == [
+        "stateofmatter", "kingdom", "phylum", "order", "family", "genus",
+    ]  # fmt: skip
     assert api.get(f"/v1/taxa/{first['taxon']['id']}").json()["results"][0]["name"] == first["taxon"]["name"]
     assert api.get("/v1/observations/abc").status_code == 422
     assert api.get("/v1/observations/1").json()["results"] == []
+
+
+def test_observations_are_found_by_their_uuids(api: TestClient, tables: Path) -> None:
+    some = read(tables, "observations")["observation_uuid"].iloc[[3, 5]].tolist()
+    found = api.get("/v1/observations", params={"uuid": ",".join(some)}).json()
+    assert found["total_results"] == 2
+    assert {x["uuid"] for x in found["results"]} == set(some)
+
+
+def everything(api: TestClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        above = found[-1]["id"] if found else 0
+        asked = {"order_by": "id", "order": "asc", "per_page": 200, "id_above": above}
+        page = api.get("/v1/observations", params=asked).json()["results"]
+        if not page:
+            return found
+        found += page
+
+
+def test_the_crowd_votes_and_often_corrects_what_is_wrong(api: TestClient, tiny_world: Path) -> None:
+    truth = pd.read_parquet(tiny_world / "truth" / "records.parquet").drop_duplicates("occurrenceID")
+    true = truth.set_index("occurrenceID")["true_species"]
+    told = everything(api)
+    votes = [[y for y in x["identifications"] if y["current"]] for x in told]
+    assert 0.05 < np.mean([len(x) == 1 for x in votes]) < 0.5
+    assert np.mean([2 <= len(x) <= 4 for x in votes]) > 0.5
+    wrong = [x for x in told if x["uri"] in true.index and x["species_guess"] != true[x["uri"]]]
+    corrected = [any(y["taxon"]["name"] == true[x["uri"]] for y in x["identifications"]) for x in wrong]
+    assert 0 < sum(corrected) < len(wrong)
+    objected = [y for x in told for y in x["identifications"] if y["disagreement"]]
+    assert objected
+    assert all(y["previous_observation_taxon"]["id"] == y["previous_observation_taxon_id"] for y in objected)
+
+
+def test_the_truth_is_in_no_answer_but_as_what_somebody_says(api: TestClient, tiny_world: Path) -> None:
+    truth = pd.read_parquet(tiny_world / "truth" / "records.parquet").drop_duplicates("occurrenceID")
+    true = truth.set_index("occurrenceID")["true_species"]
+    silent = [x for x in everything(api) if x["uri"] in true.index and x["species_guess"] != true[x["uri"]]]
+    silent = [x for x in silent if all(y["taxon"]["name"] != true[x["uri"]] for y in x["identifications"])]
+    assert silent
+    assert all(true[x["uri"]] not in json.dumps(x) for x in silent)
+
+
+def test_identifications_are_the_same_each_time(api: TestClient, tables: Path, tiny_world: Path) -> None:
+    before = (tables / "identifications.parquet").read_bytes()
+    assert identify(tiny_world, tables) > 300
+    assert (tables / "identifications.parquet").read_bytes() == before
+
+
+def test_taxa_of_later_months_keep_their_numbers() -> None:
+    def lines(*species: str) -> pd.DataFrame:
+        rows = [("Rosales", "Rosaceae", x.split()[0], x) for x in species]
+        return pd.DataFrame(rows, columns=["order", "family", "genus", "species"])
+
+    first = lines("Rosa alba", "Rosa zeta")
+    second, third = lines("Rosa mica"), lines("Aaa bbb", "Rosa mica")
+    numbers = [
+        build_taxa(first, second).set_index("name")["taxon_id"],
+        build_taxa(first, second, third).set_index("name")["taxon_id"],
+        build_taxa(first, third).set_index("name")["taxon_id"],
+    ]
+    assert numbers[0]["Rosales"] == 300_000
+    assert numbers[0]["Rosa mica"] == numbers[1]["Rosa mica"] == numbers[2]["Rosa mica"]
+    assert numbers[1]["Aaa bbb"] == numbers[2]["Aaa bbb"]
+    assert build_taxa(first, second, third)["taxon_id"].is_unique

@@ -237,7 +237,9 @@ def test_identifications_and_votes() -> None:
         {"id": 21, "user": {"id": 9, "login": "b", "name": "B. Person"}, "taxon": ROBUR, "category": "supporting",
          "current": True, "own_observation": False, "disagreement": None, "created_at": "2018-09-05T14:34:22+02:00"},
         {"id": 20, "user": {"id": 77}, "taxon": QUERCUS, "category": "improving", "current": False,
-         "own_observation": True, "disagreement": True, "created_at": "2018-09-05T12:34:22Z"},
+         "own_observation": True, "disagreement": True, "created_at": "2018-09-05T12:34:22Z",
+         "previous_observation_taxon_id": 5},
+        {"id": 22, "user": {"id": 9}, "taxon": FAGACEAE, "disagreement": True, "previous_observation_taxon": QUERCUS},
     ]  # fmt: skip
     entry = observation(
         10, 51.0, 11.0, identifications=who,
@@ -246,14 +248,16 @@ def test_identifications_and_votes() -> None:
         faves=[{"user": {"id": 7, "login": "c"}, "vote_flag": True}],
     )  # fmt: skip
     rows = identifications([entry])
-    assert [list(row) for row in rows] == [IDENTIFICATION.names] * 2
+    assert [list(row) for row in rows] == [IDENTIFICATION.names] * 3
     assert rows[1] == {
         "occurrence_id": "https://www.inaturalist.org/observations/10", "observation_id": 10, "identification_id": 21,
         "user_id": "9", "taxon_id": 5, "taxon_name": "Quercus robur", "rank": "species", "category": "supporting",
-        "current": True, "own_observation": False, "disagreement": None,
-        "created_at": datetime(2018, 9, 5, 12, 34, 22, tzinfo=UTC),
+        "current": True, "own_observation": False, "disagreement": None, "previous_taxon_id": None,
+        "previous_taxon_name": None, "created_at": datetime(2018, 9, 5, 12, 34, 22, tzinfo=UTC),
     }  # fmt: skip
-    assert [row["identification_id"] for row in rows] == [20, 21]
+    assert [row["identification_id"] for row in rows] == [20, 21, 22]
+    before = [(row["previous_taxon_id"], row["previous_taxon_name"]) for row in rows]
+    assert before == [(5, "Quercus robur"), (None, None), (4, "Quercus")]
     assert [(x["kind"], x["subject"], x["agree"], x["user_id"]) for x in votes([entry])] == [
         ("quality metric", "wild", False, "9"), ("vote", "needs_id", True, "8"), ("favourite", None, True, "7"),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plant_traits.errors import TableError
-from plant_traits.schemas import NAME_DECISION
+from plant_traits.name_schemas import RULE_DECISION
 from plant_traits.taxa.votes.agreement import (
     NO_AGREEMENT,
     NO_WEIGHT,
@@ -84,7 +84,7 @@ def test_votes_without_any_agreement_have_no_weight() -> None:
 def test_columns_are_those_of_every_rule_and_no_votes_give_no_names() -> None:
     for rule in (majority_names, two_thirds_names, worker_agreement_names):
         found = rule(table({}))
-        assert (list(found.columns), len(found)) == (NAME_DECISION.names, 0)
+        assert (list(found.columns), len(found)) == (RULE_DECISION.names, 0)
 
 
 @settings(max_examples=50, deadline=None)

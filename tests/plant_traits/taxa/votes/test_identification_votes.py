@@ -84,3 +84,47 @@ def test_the_latest_current_identification_of_a_user_counts() -> None:
 def test_a_table_without_its_columns_is_an_error() -> None:
     with pytest.raises(TableError, match="current"):
         identification_votes(frame().drop(columns="current"))
+
+
+def test_an_explicit_disagreement_keeps_what_it_is_with() -> None:
+    finer = {"id": 99, "name": "Salvia nemorosa", "rank": "species"}
+    given = [
+        entry(1, 7, "Salvia nemorosa", own_observation=True),
+        entry(2, 8, "Salvia", rank="genus", disagreement=True, previous_observation_taxon=finer),
+        entry(3, 9, "Lamiaceae", rank="family", disagreement=False, previous_observation_taxon=finer),
+    ]
+    table = pd.DataFrame(identifications([{"id": 1, "identifications": given}]), columns=IDENTIFICATION.names)
+    votes, _ = identification_votes(table, "all")
+    assert votes.disagrees_with is not None
+    rows = zip(votes.taxa[votes.taxon], votes.disagreement, votes.disagrees_with, strict=True)
+    told = {name: (int(how), votes.taxa[finer] if finer >= 0 else None) for name, how, finer in rows}
+    assert told == {"Salvia nemorosa": (0, None), "Salvia": (1, "Salvia nemorosa"), "Lamiaceae": (0, None)}
+
+
+def test_synonyms_count_as_one_species_under_accepted_names() -> None:
+    given = [entry(1, 7, "Rosmarinus officinalis", own_observation=True), entry(2, 8, "Salvia rosmarinus")]
+    table = pd.DataFrame(identifications([{"id": 1, "identifications": given}]), columns=IDENTIFICATION.names)
+    answers = pd.DataFrame(
+        {
+            "name": ["Rosmarinus officinalis"],
+            "match_type": ["EXACT"],
+            "accepted_species": ["Salvia rosmarinus"],
+            "genus": ["Salvia"],
+            "family": ["Lamiaceae"],
+            "homonyms": [False],
+        }
+    )
+    votes, _ = identification_votes(table, answers=answers)
+    assert votes.taxa[votes.taxon].tolist() == ["Salvia rosmarinus"] * 2
+
+
+def test_categories_give_the_same_votes_as_text() -> None:
+    texts = frame()
+    categories = texts.astype({name: "category" for name in ("occurrence_id", "user_id", "taxon_name", "rank")})
+    for ranks in ("species", "all"):
+        one, other = (identification_votes(x, ranks)[0] for x in (texts, categories))
+        told = [
+            {(x.observations[o], x.users[u], x.taxa[t]) for o, u, t in zip(x.observation, x.user, x.taxon, strict=True)}
+            for x in (one, other)
+        ]
+        assert told[0] == told[1] and len(told[0]) == len(one)

@@ -13,9 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plant_traits.errors import InputError, TableError
-from plant_traits.schemas import NAME_DECISION, VOTER
+from plant_traits.name_schemas import RULE_DECISION, VOTER
 from plant_traits.taxa.votes.ai_option import AiOption
-from plant_traits.taxa.votes.plantnet_rule import LOW_ACCURACY, LOW_BOTH, LOW_CONFIDENCE, plantnet_names
+from plant_traits.taxa.votes.plantnet_rule import (
+    LOW_ACCURACY,
+    LOW_BOTH,
+    LOW_CONFIDENCE,
+    OVERRULED_BY_NEWCOMERS,
+    plantnet_names,
+)
 from plant_traits.taxa.votes.vote_table import VoteTable
 from plant_traits.taxa.votes.vote_weights import counted_species, vote_weight
 
@@ -138,10 +144,54 @@ def test_a_tie_goes_to_the_incumbent_before_the_first_name() -> None:
         assert (row["name"], row["accuracy"]) == (name, 0.5)
 
 
+THREE_AGAINST_ONE = [("x", "author", "Aa", True), *(("x", f"newcomer {k}", "Zz", False) for k in range(3))]
+
+
+def test_three_newcomers_overrule_an_author_as_published_and_not_where_a_history_is_asked() -> None:
+    row = by_id(plantnet_names(table(THREE_AGAINST_ONE)).decisions).loc["x"]
+    assert (row["name"], bool(row["valid"])) == ("Zz", True)
+    row = by_id(plantnet_names(table(THREE_AGAINST_ONE), overruling_species=1).decisions).loc["x"]
+    assert (row["name"], bool(row["valid"]), row["reason"]) == ("Zz", False, OVERRULED_BY_NEWCOMERS)
+
+
+def test_newcomers_may_confirm_an_author() -> None:
+    votes = [("x", "author", "Aa", True), ("x", "newcomer 1", "Aa", False), ("x", "newcomer 2", "Aa", False)]
+    row = by_id(plantnet_names(table(votes), overruling_species=5).decisions).loc["x"]
+    assert (row["name"], bool(row["valid"])) == ("Aa", True)
+
+
+@pytest.mark.parametrize(("least", "valid"), [(2, True), (3, False)])
+def test_one_of_enough_species_may_overrule_with_newcomers(least: int, valid: bool) -> None:
+    votes = [*earned("known", 2), *THREE_AGAINST_ONE, ("x", "known", "Zz", False)]
+    row = by_id(plantnet_names(table(votes), overruling_species=least).decisions).loc["x"]
+    assert (row["name"], bool(row["valid"])) == ("Zz", valid)
+
+
+def test_a_group_earns_nothing_by_overruling_authors_together() -> None:
+    # Twenty names that three accounts push through together would make each of them known for n = 2.
+    votes = [
+        (f"x{k}", user, name, user == f"author {k}")
+        for k in range(20)
+        for user, name in ((f"author {k}", "Aa"), *((f"account {j}", f"Zz {k:02d}") for j in range(3)))
+    ]
+    published = plantnet_names(table(votes))
+    assert published.decisions["valid"].all()
+    assert by_id(published.voters).loc["account 0", "n_vote"] == 20
+    asked = plantnet_names(table(votes), overruling_species=2)
+    assert not asked.decisions["valid"].any()
+    assert by_id(asked.voters).loc["account 0", "n_vote"] == 0
+
+
+def test_a_model_that_agrees_vouches_for_newcomers() -> None:
+    ai = pd.DataFrame({"observation_id": ["x"], "taxon": ["Zz"], "score": [0.9]})
+    found = plantnet_names(table(THREE_AGAINST_ONE, ai), AiOption("fixed"), overruling_species=2)
+    assert found.decisions["valid"].tolist() == [True]
+
+
 def test_result_has_the_declared_columns_and_does_not_depend_on_the_order_of_rows() -> None:
     votes = earned("user", 5)
     result, turned = plantnet_names(table(votes)), plantnet_names(table(votes[::-1]))
-    assert list(result.decisions.columns) == NAME_DECISION.names
+    assert list(result.decisions.columns) == RULE_DECISION.names
     assert list(result.voters.columns) == VOTER.names
     for of_result, of_turned in ((result.decisions, turned.decisions), (result.voters, turned.voters)):
         pd.testing.assert_frame_equal(by_id(of_result).sort_index(), by_id(of_turned).sort_index())
@@ -161,23 +211,38 @@ def f(n: int) -> float:
 class Plain:
     """The rule, read aloud."""
 
-    def __init__(self, votes: list[Vote], ai: dict[str, tuple[str, float]], option: AiOption) -> None:
+    def __init__(self, votes: list[Vote], ai: dict[str, tuple[str, float]], option: AiOption, least: int = 0) -> None:
         self.votes: dict[str, dict[str, tuple[str, bool]]] = defaultdict(dict)
         for observation, user, taxon, author in votes:
             self.votes[observation][user] = (taxon, author)
-        self.ai, self.option = ai, option
+        self.ai, self.option, self.least = ai, option, least
+        self.known: set[str] = set()  # users of enough species
         self.users = sorted({user for ballots in self.votes.values() for user in ballots})
 
     def support(self, observation: str, weights: dict[str, Fraction]) -> dict[str, Fraction]:
         sums: dict[str, Fraction] = defaultdict(Fraction)
         for user, (taxon, _) in self.votes[observation].items():
             sums[taxon] += weights[user]
-        if observation in self.ai:
-            name, score = self.ai[observation]
-            option = self.option
-            if option.mode == "fixed" or (option.threshold is not None and score >= option.threshold):
-                sums[name] += unit(option.weight)
+        if self.model_votes(observation):
+            sums[self.ai[observation][0]] += unit(self.option.weight)
         return sums
+
+    def model_votes(self, observation: str) -> bool:
+        if observation not in self.ai:
+            return False
+        threshold = self.option.threshold
+        return self.option.mode == "fixed" or (threshold is not None and self.ai[observation][1] >= threshold)
+
+    def vouched(self, observation: str, name: str) -> bool:
+        of_model = self.model_votes(observation) and self.ai[observation][0] == name
+        return (
+            self.least == 0
+            or of_model
+            or any(
+                taxon == name and (author or user in self.known)
+                for user, (taxon, author) in self.votes[observation].items()
+            )
+        )
 
     def judge(
         self, weights: dict[str, Fraction], incumbent: dict[str, str]
@@ -192,7 +257,7 @@ class Plain:
             if self.option.mode == "invalidating" and observation in self.ai and self.ai[observation][0] != name:
                 total += unit(self.option.weight)
             accuracy = sums[name] / total
-            valid = accuracy >= Fraction(7, 10) and sums[name] >= 2
+            valid = accuracy >= Fraction(7, 10) and sums[name] >= 2 and self.vouched(observation, name)
             judged[observation] = (name, sums[name], accuracy, valid)
         return judged
 
@@ -200,6 +265,7 @@ class Plain:
         weights = {user: unit(f(0)) for user in self.users}
         judged = self.judge(weights, {})
         counts = {user: (0, 0) for user in self.users}
+        may = {key: self.vouched(key, judged[key][0]) for key in judged}
         for rounds in range(1, 51):
             authored: dict[str, set[str]] = defaultdict(set)
             voted: dict[str, set[str]] = defaultdict(set)
@@ -208,15 +274,19 @@ class Plain:
                 for user, (taxon, author) in ballots.items():
                     if taxon == name and author and valid:
                         authored[user].add(taxon)
-                    if taxon == name and not author:
+                    if taxon == name and not author and may[observation]:
                         voted[user].add(taxon)
             counts = {user: (len(authored[user]), len(voted[user] - authored[user])) for user in self.users}
-            weights = {
-                user: unit(f(math.floor(Fraction(10 * mine + others, 10) + Fraction(1, 2))))
+            species = {
+                user: math.floor(Fraction(10 * mine + others, 10) + Fraction(1, 2))
                 for user, (mine, others) in counts.items()
             }
+            weights = {user: unit(f(n)) for user, n in species.items()}
+            self.known = {user for user, n in species.items() if n >= self.least}
             before, judged = judged, self.judge(weights, {key: value[0] for key, value in judged.items()})
-            if all(before[key][0] == judged[key][0] and before[key][3] == judged[key][3] for key in judged):
+            may_before, may = may, {key: self.vouched(key, judged[key][0]) for key in judged}
+            same = all(before[key][0] == judged[key][0] and before[key][3] == judged[key][3] for key in judged)
+            if same and may == may_before:
                 return judged, counts, rounds, True
         return judged, counts, 50, False
 
@@ -254,16 +324,16 @@ def crowds(draw: st.DrawFn) -> tuple[list[Vote], dict[str, tuple[str, float]]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(crowd=crowds(), option=st.sampled_from(OPTIONS))
+@given(crowd=crowds(), option=st.sampled_from(OPTIONS), least=st.sampled_from([0, 0, 1, 2, 4]))
 def test_equals_the_rule_read_vote_by_vote(
-    crowd: tuple[list[Vote], dict[str, tuple[str, float]]], option: AiOption
+    crowd: tuple[list[Vote], dict[str, tuple[str, float]]], option: AiOption, least: int
 ) -> None:
     votes, ai = crowd
     said = pd.DataFrame(
         [(key, name, score) for key, (name, score) in ai.items()], columns=["observation_id", "taxon", "score"]
     )
-    expected, counts, rounds, converged = Plain(votes, ai, option).run()
-    result = plantnet_names(table(votes, said), option)
+    expected, counts, rounds, converged = Plain(votes, ai, option, least).run()
+    result = plantnet_names(table(votes, said), option, overruling_species=least)
     assert (result.rounds, result.converged) == (rounds, converged)
     for row in result.decisions.itertuples():
         name, confidence, accuracy, valid = expected[row.observation_id]

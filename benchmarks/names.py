@@ -1,10 +1,13 @@
 """TaxoNet against its baselines on long-tailed photos of virtual plants, and prototypes on real photos.
 
-All methods train the same head (one linear projection of frozen features, and cosines with a vector per species) on the
-same photos with as many tries: of four values of its own strength, for TaxoNet of its margin and its β, the one with
-the best macro recall of the validation photos is taken. Batches have the published proportions (8 tail photos on 32) at
-four times the size. Every training is kept in the folder, so that a second run only adds what is missing. Writes a
-Markdown report.
+All methods train the same head on the same features: main axes of frozen features, a hidden layer, an embedding, and
+cosines with a vector per species. Every method has as many tries on the validation photos, of its own strength and of
+the scale, and the try with the best macro recall is taken. TaxoNet stands there twice: with one margin, as published,
+and with a margin of the target's own. The baselines see each training
+photo as it is and cropped and mirrored; TaxoNet's tail photos, which its batches are enlarged with, are also mixed with
+altered copies of themselves. Logit adjustment is trained with these parts of TaxoNet as well, to tell what they bring
+from what the loss brings. Batches have the published proportions (8 tail photos on 32) at four times the size. Every
+training is kept in the folder, so that a second run only adds what is missing. Writes a Markdown report.
 
     python benchmarks/names.py folder ../shared/data report.md [workers]
 """
@@ -26,28 +29,37 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from name_photos import NamePhotos, load_or_make
+from name_photos import HELD_OUT, WITHOUT_PLANT, NamePhotos, load_or_make
 from scipy import stats
 
 from plant_traits.model.encoders import load_encoder
 from plant_traits.model.features import encode_photos, read_features, write_features
+from plant_traits.taxa.taxonet.feature_space import fit_feature_space
 from plant_traits.taxa.taxonet.losses import SMALLEST_GAMMA, LossName
 from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold, score_open_set
 from plant_traits.taxa.taxonet.prototypes import class_prototypes, cosines, leave_one_out_cosines
 from plant_traits.taxa.taxonet.recall import PARTS, evaluate_names
 from plant_traits.taxa.taxonet.selection import TailSampling
-from plant_traits.taxa.taxonet.training import NameFitting, train_names
+from plant_traits.taxa.taxonet.training import Copies, NameFitting, train_names
 
-TRIES: dict[LossName, tuple[dict[str, float], ...]] = {
-    "cross_entropy": tuple({"scale": x} for x in (8.0, 16.0, 24.0, 32.0)),
-    "am_softmax": tuple({"margin": x} for x in (0.05, 0.15, 0.25, 0.35)),
-    "ldam": tuple({"largest": x} for x in (0.1, 0.25, 0.5, 0.7)),
-    "logit_adjustment": tuple({"tau": x} for x in (0.75, 1.0, 1.25, 1.5)),
-    "class_balanced": tuple({"beta": x} for x in (0.9, 0.99, 0.999, 0.9999)),
-    "dual_margin": tuple({"margin": x, "beta": y} for x, y in ((0.15, 0.9), (0.3, 0.9), (0.2, 0.999), (0.3, 0.999))),
+TRIES: dict[str, tuple[dict[str, float], ...]] = {
+    "cross_entropy": tuple({"scale": x} for x in (8.0, 16.0, 32.0)),
+    "am_softmax": ({"margin": 0.05, "scale": 16.0}, {"margin": 0.15, "scale": 16.0}, {"margin": 0.05, "scale": 32.0}),
+    "ldam": ({"largest": 0.25, "scale": 16.0}, {"largest": 0.25, "scale": 32.0}, {"largest": 0.5, "scale": 16.0}),
+    "logit_adjustment": ({"tau": 1.0, "scale": 16.0}, {"tau": 1.25, "scale": 8.0}, {"tau": 1.5, "scale": 8.0}),
+    "class_balanced": ({"beta": 0.99, "scale": 16.0}, {"beta": 0.999, "scale": 16.0}, {"beta": 0.999, "scale": 32.0}),
+    "published": ({"margin": 0.15, "beta": 0.9}, {"margin": 0.22, "beta": 0.999}, {"margin": 0.44, "scale": 16.0}),
+    "taxonet": (
+        {"margin": 0.43, "target_margin": 0.0, "scale": 16.0, "beta": 0.999},
+        {"margin": 0.86, "target_margin": 0.0, "scale": 8.0, "beta": 0.999},
+        {"margin": 0.86, "target_margin": 0.1, "scale": 8.0, "beta": 0.999},
+    ),
 }
+LOSSES: dict[str, LossName] = {"published": "dual_margin", "taxonet": "dual_margin"}
+"""Of the methods that are not called after their loss."""
 TITLES = {
-    "dual_margin": "TaxoNet",
+    "taxonet": "TaxoNet, own target margin",
+    "published": "TaxoNet, one margin (as published)",
     "logit_adjustment": "logit adjustment",
     "ldam": "LDAM",
     "am_softmax": "AM-Softmax",
@@ -60,9 +72,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "effective priors (frequencies)": {"settings": {"beta": 0.999999}},
     "norm-guided selection (tail photos stay on top)": {"norm_guided": False},
     "tail photos and selection": {"extra": 0},
-    "altered copies": {"views": 1},
+    "altered copies": {"mixed": False},
 }
-TUNING_SEED, SEEDS, ABLATION_SEEDS, REGION_SEEDS = 100, range(5), range(5), range(4)
+TUNING_SEED, SEEDS, ABLATION_SEEDS, REGION_SEEDS = 100, range(5), range(5), range(3)
+AXES = 192
+STAGES = slice(2560, 4096)  # of the features: means and deviations of the maps of stages 2 to 7
 BATCH, EXTRA = 128, 32
 WEST = 0.0  # photos east of this longitude are one half of the globe
 LEAST_TESTED = 3  # test photos of a species in either half, for the species to be scored there
@@ -79,7 +93,7 @@ class Job:
     settings: dict[str, float] = field(default_factory=dict)
     extra: int = 0
     norm_guided: bool = True
-    views: int = 2
+    mixed: bool = False
     east_only: bool = False
 
     @property
@@ -88,18 +102,35 @@ class Job:
         return json.dumps({name: value for name, value in asdict(self).items() if name != "purpose"}, sort_keys=True)
 
 
+@dataclass(frozen=True)
+class Positions:
+    """The photos and copies as positions along the main axes of the training photos."""
+
+    photos: NamePhotos
+    rows: npt.NDArray[np.float32]
+    copies: npt.NDArray[np.float32]
+    open_set: npt.NDArray[np.float64]
+    plant: npt.NDArray[np.float64]
+
+
 @lru_cache(maxsize=1)
-def cached_photos(folder: Path) -> NamePhotos:
+def cached_photos(folder: Path) -> Positions:
     """Read the photos once per process."""
-    return load_or_make(folder)
+    photos = load_or_make(folder)
+    train, label = (photos.rows["part"] == "train").to_numpy(), photos.rows["label"].to_numpy()
+    wide, copies = photos.features[:, STAGES], photos.copies[:, STAGES]
+    space = fit_feature_space(wide[train], label[train], int(label.max()) + 1, AXES)
+    along = [(((x - space.mean) / space.deviation) @ space.axes).astype(np.float32) for x in (wide, copies)]
+    return Positions(photos, *along, space.species_scores(wide), space.plant_scores(wide))
 
 
 def run(job: Job, folder: Path) -> dict[str, Any]:
     """Train and score; recall by class is kept for intervals."""
     torch.set_num_threads(1)
-    photos = cached_photos(folder)
+    positions = cached_photos(folder)
+    photos = positions.photos
     rows, label = photos.rows, photos.rows["label"].to_numpy()
-    part = {name: (rows["part"] == name).to_numpy() for name in ("train", "validation", "test", "unknown")}
+    part = {name: (rows["part"] == name).to_numpy() for name in rows["part"].unique()}
     east = (rows["longitude"] > WEST).to_numpy()
     classes = np.arange(label.max() + 1)
     if job.east_only:
@@ -108,32 +139,38 @@ def run(job: Job, folder: Path) -> dict[str, Any]:
     to_class = np.full(label.max() + 2, -1)
     to_class[classes] = np.arange(len(classes))
     label = to_class[label]
-    part = {name: chosen if name == "unknown" else chosen & (label >= 0) for name, chosen in part.items()}
-    views = np.stack([photos.features[part["train"]], photos.altered[part["train"]]], axis=1)[:, : job.views]
+    known = ("train", "validation", "test")
+    part = {name: chosen & (label >= 0) if name in known else chosen for name, chosen in part.items()}
+    of = np.full(len(rows), -1)
+    of[part["train"]] = np.arange(part["train"].sum())
+    used = (of[photos.copy_of] >= 0) & (job.mixed | ~photos.mixed)
     how = NameFitting(
         loss=job.loss,
         loss_settings=job.settings,
-        hidden=0,
+        hidden=256,
         embedding=128,
-        dropout=0.5,
-        weight_decay=0.1,
-        epochs=25,
+        dropout=0.3,
+        weight_decay=0.05,
+        epochs=18,
         patience=6,
         sampling=TailSampling(BATCH, job.extra, 0.1 if job.extra else 0.0),
         norm_guided=job.norm_guided,
         seed=job.seed,
     )
-    validation = (photos.features[part["validation"]], label[part["validation"]])
+    features = positions.rows
+    validation = (features[part["validation"]], label[part["validation"]])
+    copies = Copies(positions.copies[used], of[photos.copy_of[used]], photos.mixed[used])
     started = time.perf_counter()
     species = [str(number) for number in classes]
-    trained = train_names(views, label[part["train"]], species, validation, how)
+    trained = train_names(features[part["train"]], label[part["train"]], species, validation, how, copies=copies)
     seconds = time.perf_counter() - started
-    found = score(photos, part, label, trained.model.cosines(photos.features), trained.model.counts)
+    likeness = trained.model.cosines(features)
+    found = score(photos, part, label, likeness, trained.model.counts)
     course = trained.course
     found |= {"validation": float(course["macro_recall"].max()), "epochs": len(course), "seconds": seconds}
     found["zeta"] = float(course["zeta"].iloc[trained.best_epoch - 1])
     if job.east_only:
-        found |= _by_half(part["test"], label, east, trained.model.cosines(photos.features), len(classes))
+        found |= _by_half(part["test"], label, east, likeness, len(classes))
     return found
 
 
@@ -151,7 +188,8 @@ def score(
     named = likeness[tested].argmax(axis=1)
     recall = evaluate_names(named, label[tested], counts, ranks)
     threshold = known_threshold(familiarity(likeness[part["validation"]]))
-    told = score_open_set(threshold, familiarity(likeness[tested]), familiarity(likeness[part["unknown"]]))
+    unknown = np.any([part[name] for name in HELD_OUT], axis=0)
+    told = score_open_set(threshold, familiarity(likeness[tested]), familiarity(likeness[unknown]))
     return {
         "macro": recall.macro,
         **recall.by_part,
@@ -203,36 +241,40 @@ def finished(folder: Path, jobs: Iterable[Job], workers: int) -> dict[str, dict[
     return found
 
 
-def _taxonet(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - arguments of Job
-    return {"extra": EXTRA, **more}
+PARTS_OF_TAXONET = {"extra": EXTRA, "mixed": True}
+CONTROL = "logit adjustment with TaxoNet's tail photos, selection and copies"
 
 
 def main(folder: Path, data: Path, report: Path, workers: int) -> None:
-    """Train whatever is missing and write the report."""
-    photos = cached_photos(folder)
+    """Train whatever is missing and write the report, after each part what there is."""
+    photos = cached_photos(folder).photos
+    own = {name: PARTS_OF_TAXONET if name in LOSSES else {} for name in TRIES}
+
+    def jobs_of(name: str, purpose: str, seeds: Iterable[int], **change: Any) -> list[Job]:  # noqa: ANN401
+        return [Job(purpose, LOSSES.get(name, name), seed, **{**own[name], **change}) for seed in seeds]  # type: ignore[arg-type]
+
     tries = {
-        loss: [
-            Job("try", loss, TUNING_SEED, values, extra=EXTRA if loss == "dual_margin" else 0) for values in settings
-        ]
-        for loss, settings in TRIES.items()
+        name: [job for x in settings for job in jobs_of(name, "try", [TUNING_SEED], settings=x)]
+        for name, settings in TRIES.items()
     }
     found = finished(folder, [job for jobs in tries.values() for job in jobs], workers)
-    best = {loss: max(jobs, key=lambda job: found[job.key]["validation"]).settings for loss, jobs in tries.items()}
-
-    def jobs_of(loss: LossName, purpose: str, seeds: range, **more: Any) -> list[Job]:  # noqa: ANN401
-        rest = _taxonet(**more) if loss == "dual_margin" else more
-        return [Job(purpose, loss, seed, **{"settings": best[loss], **rest}) for seed in seeds]
-
-    compared = {loss: jobs_of(loss, "comparison", SEEDS) for loss in TRIES}
-    found = finished(folder, [job for jobs in compared.values() for job in jobs], workers)
-    regions = {loss: jobs_of(loss, "regions", REGION_SEEDS, east_only=True) for loss in TRIES}
-    ablations = {"nothing": compared["dual_margin"][: len(ABLATION_SEEDS)]}
+    best = {name: max(jobs, key=lambda job: found[job.key]["validation"]).settings for name, jobs in tries.items()}
+    compared = {name: jobs_of(name, "comparison", SEEDS, settings=best[name]) for name in TRIES}
+    control = jobs_of("logit_adjustment", "control", SEEDS, settings=best["logit_adjustment"], **PARTS_OF_TAXONET)
+    found = finished(folder, [job for jobs in (*compared.values(), control) for job in jobs], workers)
+    text = [*_described(photos), *_comparison(cached_photos(folder), compared, control, found)]
+    text += [*_open_set(cached_photos(folder)), *_real(folder, data)]
+    report.write_text("\n".join(text) + "\n", encoding="utf-8")
+    ablations = {"nothing": compared["taxonet"][: len(ABLATION_SEEDS)]}
     for name, change in ABLATIONS.items():
-        settings = {**best["dual_margin"], **change.get("settings", {})}
-        ablations[name] = jobs_of("dual_margin", "ablation", ABLATION_SEEDS, **{**change, "settings": settings})
-    found = finished(folder, [job for jobs in (*regions.values(), *ablations.values()) for job in jobs], workers)
-    text = [*_described(photos), *_comparison(photos, compared, found), *_ablation(ablations, found)]
-    text += [*_regions(regions, found), *_real(folder, data)]
+        settings = {**best["taxonet"], **change.get("settings", {})}
+        ablations[name] = jobs_of("taxonet", "ablation", ABLATION_SEEDS, **{**change, "settings": settings})
+    found = finished(folder, [job for jobs in ablations.values() for job in jobs], workers)
+    text += _ablation(ablations, found)
+    report.write_text("\n".join(text) + "\n", encoding="utf-8")
+    regions = {name: jobs_of(name, "regions", REGION_SEEDS, settings=best[name], east_only=True) for name in TRIES}
+    found = finished(folder, [job for jobs in regions.values() for job in jobs], workers)
+    text += _regions(regions, found)
     report.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
@@ -240,20 +282,23 @@ def _described(photos: NamePhotos) -> list[str]:
     rows = photos.rows
     trained = rows[rows["part"] == "train"]["label"].value_counts()
     sizes = rows["part"].value_counts()
+    unknown = rows[rows["part"].isin(list(HELD_OUT))]["species"].nunique()
     return [
         "# Names from photos with a long tail",
         "",
         f"Virtual plants: {trained.size} known species with {trained.max()} to {trained.min()} training photos "
-        f"({sizes['train']:,} in all, each with one altered copy), {sizes['validation']} validation and "
-        f"{sizes['test']:,} test photos, balanced over species; {sizes['unknown']} photos of 30 held-out species. "
-        "Frozen EfficientNet-lite0 features. Head, middle and tail: more than 100, 20 to 100, fewer than 20 training "
-        "photos.",
+        f"({sizes['train']:,} in all), {sizes['validation']} validation and {sizes['test']:,} test photos, balanced "
+        f"over species; {sum(sizes[name] for name in HELD_OUT)} photos of {unknown} held-out species. Means and "
+        f"deviations of the maps of stages 2 to 7 of the frozen EfficientNet-lite0, along {AXES} main axes. Head, "
+        "middle and tail: more than 100, 20 to 100, fewer than 20 training photos.",
         "",
     ]
 
 
-def _comparison(photos: NamePhotos, compared: dict[LossName, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
-    reference = _by_class(compared["dual_margin"], found)
+def _comparison(
+    positions: Positions, compared: dict[str, list[Job]], control: list[Job], found: dict[str, dict[str, Any]]
+) -> list[str]:
+    reference = _by_class(compared["taxonet"], found)
     columns = ("macro", *PARTS, "genus", "family", "tnr", "balanced")
     lines = [
         "## Comparison",
@@ -266,16 +311,15 @@ def _comparison(photos: NamePhotos, compared: dict[LossName, list[Job]], found: 
         f"| method | macro recall | {' | '.join(columns[1:-2])} | TNR | balanced accuracy | TaxoNet {MINUS} method |",
         "|---|" + "---|" * (len(columns) + 1),
     ]
-    for loss, title in TITLES.items():
-        results = [found[job.key] for job in compared[loss]]  # type: ignore[index]
-        cells = [_interval([result[name] for result in results]) for name in columns]
-        chosen = ", ".join(f"{name} {value:g}" for name, value in compared[loss][0].settings.items())  # type: ignore[index]
-        gain = "" if loss == "dual_margin" else _resampled(reference - _by_class(compared[loss], found))  # type: ignore[index]
+    for title, jobs in {**{title: compared[name] for name, title in TITLES.items()}, CONTROL: control}.items():
+        cells = [_interval([found[job.key][name] for job in jobs]) for name in columns]
+        chosen = ", ".join(f"{name} {value:g}" for name, value in jobs[0].settings.items())
+        gain = "" if jobs is compared["taxonet"] else _resampled(reference - _by_class(jobs, found))
         lines.append(f"| {title} ({chosen}) | {' | '.join(cells)} | {gain} |")
-    plain = _prototypes(photos)
-    gain = _resampled(reference - np.array(plain["by_class"]))
-    lines.append(f"| prototypes, no training | {' | '.join(f'{plain[x]:.3f}' for x in columns)} | {gain} |")
-    zeta = [found[job.key]["zeta"] for job in compared["dual_margin"]]
+    for title, plain in _untrained(positions).items():
+        gain = _resampled(reference - np.array(plain["by_class"]))
+        lines.append(f"| {title}, no training | {' | '.join(f'{plain[x]:.3f}' for x in columns)} | {gain} |")
+    zeta = [found[job.key]["zeta"] for job in compared["taxonet"]]
     seconds = np.mean([found[job.key]["seconds"] for jobs in compared.values() for job in jobs])
     return [
         *lines,
@@ -285,13 +329,35 @@ def _comparison(photos: NamePhotos, compared: dict[LossName, list[Job]], found: 
     ]
 
 
-def _prototypes(photos: NamePhotos) -> dict[str, Any]:
+def _untrained(positions: Positions) -> dict[str, dict[str, Any]]:
+    photos = positions.photos
     rows, label = photos.rows, photos.rows["label"].to_numpy()
-    part = {name: (rows["part"] == name).to_numpy() for name in ("train", "validation", "test", "unknown")}
-    centre = photos.features[part["train"]].mean(axis=0)
+    part = {name: (rows["part"] == name).to_numpy() for name in rows["part"].unique()}
     counts = np.bincount(label[part["train"]])
-    prototypes = class_prototypes(photos.features[part["train"]] - centre, label[part["train"]], len(counts))
-    return score(photos, part, label, cosines(photos.features - centre, prototypes), counts)
+    prototypes = class_prototypes(positions.rows[part["train"]], label[part["train"]], len(counts))
+    found = {"prototypes": cosines(positions.rows, prototypes), "feature space": positions.open_set}
+    return {title: score(photos, part, label, likeness, counts) for title, likeness in found.items()}
+
+
+def _open_set(positions: Positions) -> list[str]:
+    """Score the two thresholds that a model of names has: of known species, and of plants."""
+    rows = positions.photos.rows
+    part = {name: (rows["part"] == name).to_numpy() for name in rows["part"].unique()}
+    scores = {"known species": (positions.open_set.max(axis=1), 0.95), "plant": (positions.plant, 0.99)}
+    shown = ("test", *HELD_OUT, *WITHOUT_PLANT)
+    lines = [
+        "## What is rejected",
+        "",
+        "Share of photos below a threshold that keeps 95 % (species) or 99 % (plants) of the validation photos, by "
+        "scores of the feature space.",
+        "",
+        f"| score | {' | '.join('test photos of known species' if x == 'test' else x for x in shown)} |",
+        "|---|" + "---|" * len(shown),
+    ]
+    for title, (values, kept) in scores.items():
+        threshold = known_threshold(values[part["validation"]], kept)
+        lines.append(f"| {title} | {' | '.join(f'{(values[part[x]] < threshold).mean():.3f}' for x in shown)} |")
+    return [*lines, ""]
 
 
 def _ablation(ablations: dict[str, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
@@ -308,8 +374,8 @@ def _ablation(ablations: dict[str, list[Job]], found: dict[str, dict[str, Any]])
     return [*lines, ""]
 
 
-def _regions(regions: dict[LossName, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
-    first = found[regions["dual_margin"][0].key]
+def _regions(regions: dict[str, list[Job]], found: dict[str, dict[str, Any]]) -> list[str]:
+    first = found[regions["taxonet"][0].key]
     lines = [
         "## From one half of the globe to the other",
         "",
@@ -321,7 +387,7 @@ def _regions(regions: dict[LossName, list[Job]], found: dict[str, dict[str, Any]
         "|---|---|---|---|",
     ]
     for loss, title in TITLES.items():
-        results = [found[job.key] for job in regions[loss]]  # type: ignore[index]
+        results = [found[job.key] for job in regions[loss]]
         home, away = (float(np.mean([result[name] for result in results])) for name in ("home", "away"))
         lines.append(f"| {title} | {home:.3f} | {away:.3f} | {home - away:.3f} |")
     return [*lines, ""]

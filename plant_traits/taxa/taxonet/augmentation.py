@@ -55,6 +55,27 @@ def augment(
     return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
 
 
+def crop_and_flip(image: Image.Image, rng: np.random.Generator, *, least: float = 0.7) -> Image.Image:
+    """Return a random part of a photo, half the time mirrored, of the same size: the customary alteration in training.
+
+    Args:
+        image: RGB.
+        rng: decides everything.
+        least: smallest share of each side that is kept, above 0 and at most 1.
+
+    Raises:
+        ModelError: the share is out of range.
+    """
+    if not 0 < least <= 1:
+        raise ModelError(f"crop of a photo: expected a least share of its sides above 0 and at most 1, found {least}")
+    share = rng.uniform(least, 1.0)
+    width, height = max(1, round(share * image.width)), max(1, round(share * image.height))
+    left = int(rng.integers(0, image.width - width + 1))
+    top = int(rng.integers(0, image.height - height + 1))
+    part = image.resize(image.size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    return ImageOps.mirror(part) if rng.random() < 0.5 else part
+
+
 def _affine(image: Image.Image, matrix: tuple[float, float, float, float, float, float]) -> Image.Image:
     return image.transform(
         image.size, Image.Transform.AFFINE, matrix, resample=Image.Resampling.BILINEAR, fillcolor=_GREY

@@ -142,9 +142,13 @@ class DualMargin(CosineLoss):
     and s(z_k - Δ̃_k) for the others, plus λ Σ (Δ - Δ̃)² [arXiv 2512.18994; the sign of Δ̃ is that of its text]. With ζ = 1
     it is AM-Softmax on logits adjusted by the effective priors.
 
+    Where photos of one species look like those of others, a target margin of several logits saturates the loss, and the
+    class margins have little effect: there the target's is better set by itself, which is not in the publication.
+
     Args:
         counts: (k,) training photos.
-        margin: m.
+        margin: m, of the classes and of the target.
+        target_margin: of the target, where it is to be another.
         beta: of the effective numbers in the priors.
         regularisation: λ.
         gamma: where γ starts.
@@ -160,6 +164,7 @@ class DualMargin(CosineLoss):
         counts: npt.ArrayLike,
         *,
         margin: float = MARGIN,
+        target_margin: float | None = None,
         beta: float = BETA,
         regularisation: float = REGULARISATION,
         gamma: float = 1.0,
@@ -171,7 +176,7 @@ class DualMargin(CosineLoss):
         super().__init__(len(n), scale)
         self.margin = margin
         self.regularisation = regularisation
-        self.target_margin.fill_(margin)
+        self.target_margin.fill_(margin if target_margin is None else target_margin)
         of_classes = effective_priors(n, beta) if priors is None else np.asarray(priors, dtype=np.float64)
         self.register_buffer("base", torch.from_numpy(base_margins(of_classes, margin)))
         self.gamma = nn.Parameter(torch.tensor(gamma, dtype=torch.float64), requires_grad=learnable)

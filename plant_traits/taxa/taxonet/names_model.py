@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plant_traits.errors import ModelError
+from plant_traits.taxa.taxonet.feature_space import FeatureSpace, space_of_tensors, space_tensors
+from plant_traits.taxa.taxonet.open_set import familiarity
 
-FORMAT = "plant-traits-names-1"
+FORMAT = "plant-traits-names-2"
+TAXA = ("species", "genus", "family", "growth_form")
 _BATCH = 4096
 
 
@@ -57,6 +61,12 @@ class NameHead(nn.Module):
         self.projection = nn.Sequential(*layers, nn.Linear(shape.hidden or shape.features, shape.embedding))
         self.vectors = nn.Parameter(functional.normalize(torch.randn(shape.classes, shape.embedding), dim=1))
 
+    def standardise(self, features: Tensor) -> None:
+        """Take mean and deviation from training features, (n, d); what does not vary is left as it is."""
+        self.mean.copy_(features.mean(dim=0))
+        deviation = features.std(dim=0, correction=0)
+        self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+
     def embed(self, features: Tensor) -> Tensor:
         """Return embeddings before they are normalised, (n, e)."""
         embedded: Tensor = self.projection((features - self.mean) / self.deviation)
@@ -72,6 +82,25 @@ class NameHead(nn.Module):
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """What a model of names makes of n photos.
+
+    Attributes:
+        probabilities: (n, k) of the species under the training frequencies, rows sum to 1.
+        open_set: (n,) the larger, the more a photo looks like one of the known species.
+        plant: (n,) the larger, the more a photo looks like photos of plants.
+        known: (n,) whether the open-set score reaches its threshold.
+        is_plant: (n,) whether the plant score reaches its threshold.
+    """
+
+    probabilities: npt.NDArray[np.float64]
+    open_set: npt.NDArray[np.float64]
+    plant: npt.NDArray[np.float64]
+    known: npt.NDArray[np.bool_]
+    is_plant: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class NamesModel:
     """A trained head and what is needed to use it.
 
@@ -81,8 +110,12 @@ class NamesModel:
         head: the network, in evaluation mode on the CPU.
         shift: (k,) what the loss took from the cosines of each class; posteriors under the training frequencies do so.
         scale: s, of the cosines in posteriors.
-        threshold: familiarity below which a photo is of no known species.
+        threshold: open-set score below which a photo is of no known species.
         encoder_identity: of the encoder whose features it reads.
+        space: where the training photos lie among features: open-set and plant scores are taken from it. Without it the
+            open-set score is the largest cosine, and every photo is taken to show a plant.
+        plant_threshold: plant score below which a photo shows no plant.
+        genera, families, growth_forms: (k,) of the species, None where not known; or empty, where none is.
     """
 
     species: tuple[str, ...]
@@ -92,6 +125,39 @@ class NamesModel:
     scale: float
     threshold: float
     encoder_identity: str
+    space: FeatureSpace | None = field(default=None, repr=False)
+    plant_threshold: float = -np.inf
+    genera: tuple[str | None, ...] = ()
+    families: tuple[str | None, ...] = ()
+    growth_forms: tuple[str | None, ...] = ()
+
+    @property
+    def taxa(self) -> pd.DataFrame:
+        """One row per species, in their order, with the columns ``TAXA``; null where a taxon is not known."""
+        none = (None,) * len(self.species)
+        columns = (self.species, self.genera or none, self.families or none, self.growth_forms or none)
+        return pd.DataFrame(dict(zip(TAXA, columns, strict=True)), dtype=object)
+
+    def assess(self, features: npt.NDArray[np.floating]) -> Assessment:
+        """Return the probabilities of names, whether the photos are of known species, and whether they show a plant.
+
+        Args:
+            features: (n, d).
+
+        Raises:
+            ModelError: the features are not of the expected length, or not finite.
+        """
+        likeness = self.cosines(features)
+        if self.space is None:
+            open_set, plant = familiarity(likeness), np.zeros(len(features))
+        else:
+            open_set, plant = self.space.open_set_scores(features), self.space.plant_scores(features)
+        known, is_plant = open_set >= self.threshold, plant >= self.plant_threshold
+        return Assessment(self.posteriors(likeness), open_set, plant, known, is_plant)
+
+    def probabilities(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Return the probability of each species under the training frequencies, (n, k), from features (n, d)."""
+        return self.posteriors(self.cosines(features))
 
     def embeddings(self, features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Return the embeddings of photos, (n, e), from their features, (n, d)."""
@@ -134,10 +200,16 @@ def save_names_model(model: NamesModel, path: Path) -> None:
         "scale": model.scale,
         "threshold": model.threshold,
         "encoder_identity": model.encoder_identity,
+        "plant_threshold": model.plant_threshold if np.isfinite(model.plant_threshold) else None,
+        "genera": model.genera,
+        "families": model.families,
+        "growth_forms": model.growth_forms,
         "shape": {name: getattr(shape, name) for name in ("features", "hidden", "embedding", "classes", "dropout")},
     }
     tensors = {f"head.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
     tensors |= {"counts": torch.from_numpy(model.counts), "shift": torch.from_numpy(model.shift)}
+    if model.space is not None:
+        tensors |= {f"space.{name}": tensor for name, tensor in space_tensors(model.space).items()}
     save_file(tensors, path, metadata={"names": json.dumps(described, ensure_ascii=False)})
 
 
@@ -161,8 +233,15 @@ def load_names_model(path: Path) -> NamesModel:
             raise ValueError(f"{len(species)} species for {head.shape.classes} classes")
         scale, threshold = float(described["scale"]), float(described["threshold"])
         identity = str(described["encoder_identity"])
+        taxa = [tuple(described[name]) for name in ("genera", "families", "growth_forms")]
+        if any(len(of) not in (0, len(species)) for of in taxa):
+            raise ValueError(f"{[len(of) for of in taxa]} taxa for {len(species)} species")
+        of_space = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("space.")}
+        space = space_of_tensors(of_space) if of_space else None
+        least = described["plant_threshold"]
+        plant_threshold = -np.inf if least is None else float(least)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"names model {path}: expected a file of save_names_model in the format {FORMAT}: {error}; train it again"
         ) from error
-    return NamesModel(species, counts, head.eval(), shift, scale, threshold, identity)
+    return NamesModel(species, counts, head.eval(), shift, scale, threshold, identity, space, plant_threshold, *taxa)

@@ -1,4 +1,8 @@
-"""Tell photos of known species from others by the largest cosine: a threshold that keeps 95 % of the known."""
+"""Tell photos of known species from others: scores, of which larger is more familiar, and a threshold for any of them.
+
+The scores here need a model's cosines, posteriors or embeddings alone; ``feature_space`` has one that knows the scatter
+of photos about their species.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from plant_traits.errors import ModelError
 
 KEPT = 0.95
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,43 @@ class OpenSetScore:
 def familiarity(cosines: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return how familiar each photo looks, the largest of its cosines with the classes, (n,), from (n, k)."""
     return np.asarray(cosines.max(axis=1), dtype=np.float64)
+
+
+def energy(cosines: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.float64]:
+    """Return ln Σ exp(s z) of each photo's cosines, (n,), from (n, k): the negative free energy [Liu et al. 2020].
+
+    Args:
+        cosines: (n, k).
+        scale: s.
+    """
+    return np.asarray(logsumexp(scale * np.asarray(cosines, dtype=np.float64), axis=1), dtype=np.float64)
+
+
+def neighbour_likeness(
+    features: npt.NDArray[np.floating], reference: npt.NDArray[np.floating], neighbours: int = 10
+) -> npt.NDArray[np.float64]:
+    """Return the cosine of each photo with the last of its nearest photos of a reference, (n,) [Sun et al. 2022].
+
+    Args:
+        features: (n, d), none of them zero.
+        reference: (m, d) of training photos, none of them zero.
+        neighbours: how many are near; at most m.
+
+    Raises:
+        ModelError: there are fewer photos in the reference, or none are asked for.
+    """
+    if not 1 <= neighbours <= len(reference):
+        raise ModelError(
+            f"likeness to neighbours: expected 1 to {len(reference)} neighbours, as many photos are in the reference, "
+            f"found {neighbours}"
+        )
+    near = reference / np.linalg.norm(reference, axis=1, keepdims=True)
+    out = np.empty(len(features))
+    for start in range(0, len(features), _ROWS):
+        some = features[start : start + _ROWS]
+        likeness = (some / np.linalg.norm(some, axis=1, keepdims=True)) @ near.T
+        out[start : start + _ROWS] = -np.partition(-likeness, neighbours - 1, axis=1)[:, neighbours - 1]
+    return out
 
 
 def known_threshold(validation: npt.ArrayLike, kept: float = KEPT) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from plant_traits.errors import ModelError
+from plant_traits.taxa.taxonet.recall import TAIL_BELOW
 
 IntArray = npt.NDArray[np.int64]
 
@@ -26,32 +27,40 @@ class TailSampling:
         batch: B.
         extra: b.
         probability: that a batch is enlarged.
+        below: species with fewer training photos are of the tail.
+        evenly: whether each species of the tail is drawn as often as the others, rather than each photo.
     """
 
     batch: int = 32
     extra: int = 8
     probability: float = 0.1
+    below: int = TAIL_BELOW
+    evenly: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.extra < 0 or not 0 <= self.probability <= 1:
+        if self.batch < 1 or self.extra < 0 or self.below < 0 or not 0 <= self.probability <= 1:
             raise ModelError(
-                f"tail sampling: expected a batch of 1 or more, extra photos and a probability, found {self}"
+                f"tail sampling: expected a batch of 1 or more, no negative numbers and a probability, found {self}"
             )
 
-    def batches(self, photos: int, tail: IntArray, rng: np.random.Generator) -> list[IntArray]:
+    def batches(self, labels: IntArray, counts: IntArray, rng: np.random.Generator) -> list[IntArray]:
         """Return one epoch's batches of photo positions: all photos in random order, some batches with tail photos.
 
         Args:
-            photos: n.
-            tail: positions of the photos of tail species; with none, no batch is enlarged.
+            labels: (n,) classes of the photos.
+            counts: (k,) training photos of each class; where none is of the tail, no batch is enlarged.
             rng: decides everything; it draws the same for each epoch whatever is enlarged.
         """
-        order = rng.permutation(photos)
-        parts = [order[start : start + self.batch] for start in range(0, photos, self.batch)]
+        order = rng.permutation(len(labels))
+        parts = [order[start : start + self.batch] for start in range(0, len(labels), self.batch)]
         chance = rng.random(len(parts))
+        tail = np.flatnonzero(counts[labels] < self.below)
         if not tail.size:
             return parts
-        more = tail[rng.integers(0, tail.size, (len(parts), self.extra))]
+        weight = 1 / counts[labels[tail]] if self.evenly else np.ones(tail.size)
+        reached = np.cumsum(weight) / weight.sum()
+        drawn = np.searchsorted(reached, rng.random((len(parts), self.extra)), side="right")
+        more = tail[np.minimum(drawn, tail.size - 1)]
         return [
             np.concatenate([part, more[number]]) if chance[number] < self.probability else part
             for number, part in enumerate(parts)

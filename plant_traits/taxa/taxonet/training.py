@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,45 +12,35 @@ import torch
 from torch import Tensor
 
 from plant_traits.errors import ModelError
-from plant_traits.taxa.taxonet.losses import CosineLoss, DualMargin, LossName, make_loss
+from plant_traits.taxa.taxonet.epochs import (
+    NameFitting,
+    Progress,
+    checked_classes,
+    checked_device,
+    macro_recall,
+    run_epochs,
+)
 from plant_traits.taxa.taxonet.names_model import HeadShape, NameHead, NamesModel
 from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold
-from plant_traits.taxa.taxonet.priors import IntArray, class_counts
-from plant_traits.taxa.taxonet.recall import evaluate_names, parts_of_tail
-from plant_traits.taxa.taxonet.selection import TailSampling, lowest_norms
+from plant_traits.taxa.taxonet.priors import IntArray
+
+__all__ = ["Copies", "NameFitting", "TrainedNames", "train_names"]
 
 
 @dataclass(frozen=True)
-class NameFitting:
-    """How a head is trained.
+class Copies:
+    """Features of altered copies of training photos.
 
     Attributes:
-        loss: which loss.
-        loss_settings: further arguments of the loss.
-        hidden: width of the hidden layer; 0 for a linear projection.
-        embedding: length of an embedding.
-        dropout: share dropped in training.
-        learning_rate: of AdamW at the start; it falls to zero along a cosine.
-        weight_decay: of the projection and the species' vectors.
-        epochs: at most.
-        patience: epochs without a better macro recall of the validation photos, after which training stops.
-        sampling: batch size, and how batches are enlarged with tail photos; ``extra=0`` for plain batches.
-        norm_guided: whether an enlarged batch keeps the photos with the smallest norms; otherwise it keeps all.
-        seed: of everything random.
+        features: (m, d).
+        copy_of: (m,) position of the training photo that each shows.
+        extra_only: (m,) whether a copy is for the photos that are added to batches from the tail; the others may stand
+            for their photo anywhere. None where all may.
     """
 
-    loss: LossName = "dual_margin"
-    loss_settings: Mapping[str, float] = field(default_factory=dict)
-    hidden: int = 512
-    embedding: int = 256
-    dropout: float = 0.2
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    epochs: int = 40
-    patience: int = 8
-    sampling: TailSampling = field(default_factory=TailSampling)
-    norm_guided: bool = True
-    seed: int = 0
+    features: npt.NDArray[np.floating]
+    copy_of: IntArray
+    extra_only: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,133 +65,101 @@ def train_names(
     validation: tuple[npt.NDArray[np.floating], npt.ArrayLike],
     how: NameFitting | None = None,
     *,
+    copies: Copies | None = None,
     encoder_identity: str = "",
-    progress: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> TrainedNames:
     """Train a head; stop on the macro recall of the validation photos, and take the open-set threshold from them.
 
     The same arguments give the same model on the same machine; the global state of torch's generator is left as it was.
 
     Args:
-        features: (n, d) of the training photos, or (n, v, d) with v views of each, the photo itself and altered copies:
-            each epoch takes one at random.
+        features: (n, d) of the training photos.
         labels: (n,) classes.
         species: the k names of the classes; each needs a training photo.
         validation: features (m, d) and classes of photos to stop on; not every class needs one.
         how: settings.
+        copies: altered copies; each time a photo is used, it or one of its copies is, at random.
         encoder_identity: of the encoder that made the features.
-        progress: called after each epoch with (epochs done, epochs planned, loss and recall).
+        device: ``cpu`` or ``cuda``; the model is on the CPU.
+        progress: see ``Progress``.
 
     Raises:
-        ModelError: the arrays do not fit together, a feature is not finite, or a class has no photo.
+        ModelError: the arrays do not fit together, a feature is not finite, a class has no photo, or the device is
+            not there.
     """
     how = how or NameFitting()
-    views = _checked_features(features, "training")[:, None] if features.ndim == 2 else features
-    which = np.asarray(labels)
-    stop_features, stop_labels = _checked_features(validation[0], "validation"), np.asarray(validation[1])
-    if views.ndim != 3 or len(views) != which.size or views.shape[2] != stop_features.shape[1]:
+    plain, stop = _checked_features(features, "training"), _checked_features(validation[0], "validation")
+    which, stop_labels = np.asarray(labels), np.asarray(validation[1])
+    if len(plain) != which.size or plain.shape[1] != stop.shape[1] or len(stop) != stop_labels.size:
         raise ModelError(
-            f"training names: expected features (n, d) or (n, v, d), a label for each and validation features of the "
-            f"same length, found {features.shape}, {which.shape} and {stop_features.shape}"
+            f"training names: expected features (n, d), a label for each and validation photos of the same length with "
+            f"a label each, found {features.shape}, {which.shape}, {stop.shape} and {stop_labels.shape}"
         )
-    if not stop_labels.size or stop_labels.size != len(stop_features) or not np.isfinite(views).all():
-        raise ModelError(
-            f"training names: expected finite features, and validation photos with a label each, found "
-            f"{int((~np.isfinite(views)).sum())} numbers that are not finite, and {len(stop_features)} photos with "
-            f"{stop_labels.size} labels"
-        )
-    counts = class_counts(which, len(species))
-    class_counts(np.concatenate([stop_labels, np.arange(len(species))]), len(species))
-    data = _Data(torch.from_numpy(np.asarray(views, dtype=np.float32)), torch.from_numpy(which.astype(np.int64)))
-    with torch.random.fork_rng(devices=[]):
+    counts, truth = checked_classes(which, stop_labels, len(species))
+    pool = _Pool(plain, _checked_copies(copies, plain))
+    with torch.random.fork_rng():
         torch.manual_seed(how.seed)
-        return _fit(data, counts, tuple(species), (stop_features, stop_labels), how, encoder_identity, progress)
+        head = NameHead(HeadShape(plain.shape[1], how.hidden, how.embedding, len(species), how.dropout))
+        head.standardise(torch.from_numpy(np.asarray(plain, dtype=np.float32)))
+        head.to(checked_device(device))
+        seen = torch.from_numpy(np.ascontiguousarray(stop, dtype=np.float32)).to(device)
+
+        def recall() -> float:
+            with torch.inference_mode():
+                return macro_recall(head(seen).cpu().numpy(), truth, counts)
+
+        course = run_epochs(head, pool.fetch, which.astype(np.int64), counts, recall, how, progress=progress)
+    head.to("cpu")
+    blank = NamesModel(tuple(species), counts, head, course.shift, course.scale, -np.inf, encoder_identity)
+    threshold = known_threshold(familiarity(blank.cosines(stop)))
+    model = NamesModel(tuple(species), counts, head, course.shift, course.scale, threshold, encoder_identity)
+    return TrainedNames(model, course.table, course.best_epoch)
 
 
-@dataclass(frozen=True)
-class _Data:
-    views: Tensor
-    labels: Tensor
+class _Pool:
+    """The features of photos and of their copies, and which of them may stand for a photo."""
+
+    def __init__(self, plain: npt.NDArray[np.floating], copies: Copies) -> None:
+        self.all = torch.from_numpy(np.concatenate([plain, copies.features]).astype(np.float32, copy=False))
+        extra = np.zeros(len(copies.copy_of), dtype=bool) if copies.extra_only is None else copies.extra_only
+        self.anywhere = _Choice(len(plain), copies.copy_of, ~extra)
+        self.extra = _Choice(len(plain), copies.copy_of, np.ones(len(extra), dtype=bool))
+
+    def fetch(self, rows: IntArray, extra: npt.NDArray[np.bool_], rng: np.random.Generator) -> Tensor:
+        share = rng.random(len(rows))
+        chosen = np.where(extra, self.extra.draw(rows, share), self.anywhere.draw(rows, share))
+        return self.all[torch.from_numpy(chosen)]
 
 
-def _fit(
-    data: _Data,
-    counts: IntArray,
-    species: tuple[str, ...],
-    validation: tuple[npt.NDArray[np.floating], npt.NDArray[np.int64]],
-    how: NameFitting,
-    encoder_identity: str,
-    progress: Callable[[int, int, Mapping[str, float]], None] | None,
-) -> TrainedNames:
-    head = NameHead(HeadShape(data.views.shape[2], how.hidden, how.embedding, len(species), how.dropout))
-    plain = data.views[:, 0]
-    head.mean.copy_(plain.mean(dim=0))
-    deviation = plain.std(dim=0, correction=0)
-    head.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-    loss = make_loss(how.loss, counts, how.loss_settings)
-    rng = np.random.default_rng(how.seed)
-    tail = np.flatnonzero(parts_of_tail(counts)[data.labels.numpy()] == "tail")
-    steps = how.epochs * -(-len(data.labels) // how.sampling.batch)
-    # γ is one number on the scale of a logarithm; at the head's pace it would hardly move before training stops.
-    groups = [{"params": list(head.parameters()), "weight_decay": how.weight_decay}]
-    if own := [parameter for parameter in loss.parameters() if parameter.requires_grad]:
-        groups.append({"params": own, "weight_decay": 0.0, "lr": 10 * how.learning_rate})
-    optimiser = torch.optim.AdamW(groups, lr=how.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    course: list[dict[str, float]] = []
-    best: tuple[float, int, dict[str, Tensor], NamesModel] | None = None
-    for epoch in range(1, how.epochs + 1):
-        mean_loss = _epoch(head, loss, data, optimiser, schedule, tail, rng, how)
-        with torch.no_grad():
-            shift = loss.shifts().detach().numpy().astype(np.float64).copy()
-        model = NamesModel(species, counts, head.eval(), shift, loss.scale, -np.inf, encoder_identity)
-        recall = evaluate_names(model.cosines(validation[0]).argmax(axis=1), validation[1], counts).macro
-        zeta = float(loss.zeta().detach()) if isinstance(loss, DualMargin) else float("nan")
-        course.append({"epoch": epoch, "loss": mean_loss, "macro_recall": recall, "zeta": zeta})
-        if progress is not None:
-            progress(epoch, how.epochs, course[-1])
-        if best is None or recall > best[0]:
-            best = (recall, epoch, {name: x.clone() for name, x in head.state_dict().items()}, model)
-        elif epoch - best[1] >= how.patience:
-            break
-    if best is None:
-        raise ModelError(f"training names: expected an epoch or more, found {how.epochs}")
-    head.load_state_dict(best[2])
-    chosen = best[3]
-    threshold = known_threshold(familiarity(chosen.cosines(validation[0])))
-    model = NamesModel(species, counts, head.eval(), chosen.shift, chosen.scale, threshold, encoder_identity)
-    return TrainedNames(model, pd.DataFrame(course), best[1])
+class _Choice:
+    """For each of n photos, itself and some of its copies, which stand behind the photos."""
+
+    def __init__(self, photos: int, copy_of: IntArray, allowed: npt.NDArray[np.bool_]) -> None:
+        owner = np.concatenate([np.arange(photos), copy_of[allowed]])
+        position = np.concatenate([np.arange(photos), photos + np.flatnonzero(allowed)])
+        self.position = position[np.argsort(owner, kind="stable")]
+        self.many = np.bincount(owner, minlength=photos)
+        self.first = np.cumsum(self.many) - self.many
+
+    def draw(self, rows: IntArray, share: npt.NDArray[np.float64]) -> IntArray:
+        drawn: IntArray = self.position[self.first[rows] + (share * self.many[rows]).astype(np.int64)]
+        return drawn
 
 
-def _epoch(
-    head: NameHead,
-    loss: CosineLoss,
-    data: _Data,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    tail: IntArray,
-    rng: np.random.Generator,
-    how: NameFitting,
-) -> float:
-    """Train for one epoch; return the mean loss of its batches."""
-    head.train()
-    total, batches = 0.0, how.sampling.batches(len(data.labels), tail, rng)
-    view = torch.from_numpy(rng.integers(0, data.views.shape[1], len(data.labels)))
-    for batch in batches:
-        rows = torch.from_numpy(batch)
-        embeddings, labels = head.embed(data.views[rows, view[rows]]), data.labels[rows]
-        if how.norm_guided and len(batch) > how.sampling.batch:
-            kept = lowest_norms(embeddings, how.sampling.batch)
-            embeddings, labels = embeddings[kept], labels[kept]
-        value = loss(head.compare(embeddings), labels)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        schedule.step()
-        if isinstance(loss, DualMargin):
-            loss.keep_in_range()
-        total += float(value.detach())
-    return total / len(batches)
+def _checked_copies(copies: Copies | None, plain: npt.NDArray[np.floating]) -> Copies:
+    if copies is None:
+        return Copies(plain[:0], np.empty(0, dtype=np.int64))
+    altered, of = _checked_features(copies.features, "copies'"), np.asarray(copies.copy_of)
+    extra = np.zeros(len(of), dtype=bool) if copies.extra_only is None else np.asarray(copies.extra_only, dtype=bool)
+    fits = altered.shape[1] == plain.shape[1] and len(altered) == len(of) == len(extra)
+    if not fits or (of.size and not 0 <= of.min() <= of.max() < len(plain)):
+        raise ModelError(
+            f"training names: expected altered copies' features of length {plain.shape[1]}, each of one of "
+            f"{len(plain)} photos, found {altered.shape} for {of.shape} positions"
+        )
+    return Copies(altered, of.astype(np.int64), extra)
 
 
 def _checked_features(features: npt.NDArray[np.floating], which: str) -> npt.NDArray[np.floating]:

@@ -149,3 +149,16 @@ def test_bad_input_is_refused() -> None:
     for counts in ((), (3, 0), (3, math.nan), ((1, 2), (3, 4))):
         with pytest.raises(ModelError, match="training photo or more"):
             make_loss("cross_entropy", counts)
+
+
+def test_without_a_target_margin_it_is_logit_adjustment_by_the_priors() -> None:
+    counts = np.array([1000, 100, 10, 1])
+    cosines = torch.tensor([[0.60, 0.35, 0.30, 0.55], [0.1, -0.2, 0.9, 0.4]], dtype=torch.float64)
+    labels = torch.tensor([3, 1])
+    loss = DualMargin(
+        counts, margin=0.3, target_margin=0.0, gamma=SMALLEST_GAMMA, learnable=False, priors=counts / counts.sum()
+    )
+    tau = 0.3 * 32 / np.log(1000)  # the margins reach from 0 to 0.3, and ln(prior) over ln(1000)
+    other = LogitAdjustment(counts, tau=tau)
+    assert loss(cosines, labels).item() == pytest.approx(other(cosines, labels).item(), abs=1e-9)
+    assert DualMargin(counts, margin=0.3)(cosines, labels).item() > loss(cosines, labels).item()

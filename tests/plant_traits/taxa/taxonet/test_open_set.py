@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from plant_traits.errors import ModelError
-from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold, score_open_set
+from plant_traits.taxa.taxonet.open_set import (
+    energy,
+    familiarity,
+    known_threshold,
+    neighbour_likeness,
+    score_open_set,
+)
 
 
 def test_the_threshold_is_the_fifth_percentile_of_the_known() -> None:
@@ -31,3 +37,21 @@ def test_bad_thresholds_are_refused(scores: list[float], kept: float) -> None:
 def test_scores_need_both_kinds() -> None:
     with pytest.raises(ModelError, match="found 1 and 0"):
         score_open_set(0.5, [0.7], [])
+
+
+def test_energy_by_hand_and_without_overflow() -> None:
+    cosines = np.array([[0.0, np.log(3) / 2], [1.0, 1.0]])
+    np.testing.assert_allclose(energy(cosines, 2.0), [np.log(4), 2 + np.log(2)], rtol=1e-12)
+    np.testing.assert_allclose(energy(cosines, 5000.0)[1], 5000 + np.log(2), rtol=1e-12)
+
+
+def test_likeness_to_the_last_of_the_nearest() -> None:
+    reference = np.array([[2.0, 0.0], [0.0, 0.5], [-1.0, 0.0]])
+    features = np.array([[3.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_allclose(neighbour_likeness(features, reference, 1), [1, np.sqrt(0.5)], rtol=1e-12)
+    np.testing.assert_allclose(neighbour_likeness(features, reference, 2), [0, np.sqrt(0.5)], atol=1e-12)
+    many = np.repeat(features, 1500, axis=0)
+    np.testing.assert_allclose(neighbour_likeness(many, reference, 3), np.repeat([-1, -np.sqrt(0.5)], 1500), rtol=1e-12)
+    for wrong in (0, 4):
+        with pytest.raises(ModelError, match="1 to 3 neighbours"):
+            neighbour_likeness(features, reference, wrong)

@@ -12,7 +12,7 @@ from plant_traits.taxa.taxonet.names_model import load_names_model, save_names_m
 from plant_traits.taxa.taxonet.open_set import familiarity
 from plant_traits.taxa.taxonet.recall import evaluate_names
 from plant_traits.taxa.taxonet.selection import TailSampling
-from plant_traits.taxa.taxonet.training import NameFitting, TrainedNames, train_names
+from plant_traits.taxa.taxonet.training import Copies, NameFitting, TrainedNames, train_names
 
 COUNTS = np.array([120, 60, 30, 15, 8, 4])
 SPECIES = tuple(f"Genus{k} epithet" for k in range(len(COUNTS)))
@@ -73,14 +73,24 @@ def test_the_power_scaling_is_learned_and_stays_in_range() -> None:
     assert fitted(loss="ldam").course["zeta"].isna().all()
 
 
-def test_views_are_used() -> None:
+def test_copies_stand_for_their_photos() -> None:
     features, labels = photos(COUNTS, 0)
-    far = np.stack([features, features + 100.0], axis=1)  # a second view that says nothing of the first
-    validation = photos(np.full(6, 10), 1)
-    plain = train_names(features, labels, SPECIES, validation, QUICK).course["loss"]
-    single = train_names(features[:, None], labels, SPECIES, validation, QUICK).course["loss"]
-    assert np.array_equal(plain, single)
-    assert not np.array_equal(plain, train_names(far, labels, SPECIES, validation, QUICK).course["loss"])
+    validation, every = photos(np.full(6, 10), 1), np.arange(len(labels))
+
+    def losses(copies: Copies | None, extra: int = 8) -> np.ndarray:
+        how = replace(QUICK, sampling=TailSampling(32, extra, 0.5 if extra else 0.0), norm_guided=False)
+        return train_names(features, labels, SPECIES, validation, how, copies=copies).course["loss"].to_numpy()
+
+    plain = losses(None)
+    assert np.array_equal(plain, losses(Copies(features, every)))  # copies that do not differ change nothing
+    far = features + 100.0
+    assert not np.array_equal(plain, losses(Copies(far, every)))
+    only = Copies(far, every, np.ones(len(every), dtype=bool))
+    assert not np.array_equal(plain, losses(only))
+    assert np.array_equal(losses(None, 0), losses(only, 0))  # no batch is enlarged, so none of them is used
+    common = np.flatnonzero(COUNTS[labels] >= 20)
+    beyond = Copies(far[common], common, np.ones(len(common), dtype=bool))
+    assert np.array_equal(plain, losses(beyond))  # batches are enlarged with tail photos only
 
 
 def test_models_survive_a_file(tmp_path: Path) -> None:
@@ -98,7 +108,7 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "names.safetensors"
     save_names_model(fitted().model, path)
     whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], whole.replace(b"plant-traits-names-1", b"plant-traits-names-9")):
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b"plant-traits-names-2", b"plant-traits-names-9")):
         path.write_bytes(content)
         with pytest.raises(ModelError, match="train it again"):
             load_names_model(path)
@@ -111,17 +121,22 @@ def test_bad_input_is_refused() -> None:
     validation = photos(np.full(6, 10), 1)
     holed = features.copy()
     holed[3, 2] = np.nan
+    with pytest.raises(ModelError, match="found 'tpu'"):
+        train_names(features, labels, SPECIES, validation, QUICK, device="tpu")
     with pytest.raises(ModelError, match="training features"):
         train_names(holed, labels, SPECIES, validation, QUICK)
-    with pytest.raises(ModelError, match="1 numbers that are not finite"):
-        train_names(holed[:, None], labels, SPECIES, validation, QUICK)
+    with pytest.raises(ModelError, match="copies' features"):
+        train_names(features, labels, SPECIES, validation, QUICK, copies=Copies(holed, np.arange(len(labels))))
+    for wrong in (Copies(features[:2], np.array([0])), Copies(features[:1], np.array([len(labels)]))):
+        with pytest.raises(ModelError, match="each of one of 237 photos"):
+            train_names(features, labels, SPECIES, validation, QUICK, copies=wrong)
     with pytest.raises(ModelError, match="a label for each"):
         train_names(features, labels[:-1], SPECIES, validation, QUICK)
     with pytest.raises(ModelError, match="same length"):
         train_names(features[:, :5], labels, SPECIES, validation, QUICK)
     with pytest.raises(ModelError, match="1 classes without"):
         train_names(features, labels, (*SPECIES, "Novum sine"), validation, QUICK)
-    with pytest.raises(ModelError, match="validation photos"):
+    with pytest.raises(ModelError, match="found none"):
         train_names(features, labels, SPECIES, (features[:0], labels[:0]), QUICK)
     with pytest.raises(ModelError, match="0 to 5"):
         train_names(features, labels, SPECIES, (features, labels + 1), QUICK)

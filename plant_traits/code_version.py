@@ -12,7 +12,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -76,18 +76,28 @@ def _is_module(name: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _imports(path: Path, module: str) -> Iterator[str]:
-    """Yield the absolute names a module imports; ``from a import b`` yields both ``a`` and ``a.b``."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@lru_cache(maxsize=1024)
+def _imports(path: Path, module: str) -> tuple[str, ...]:
+    """Return the absolute names a module imports; ``from a import b`` gives both ``a`` and ``a.b``."""
+    names: list[str] = []
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8")).body):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parent = module.split(".")[: -node.level] if path.name != "__init__.py" else module.split(".")
                 base = ".".join([*parent, base]).rstrip(".")
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(names)
+
+
+def _statements(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """Yield statements and those inside them; expressions, which import nothing, are most of a module's nodes."""
+    for node in body:
+        yield node
+        for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from _statements(getattr(node, block, []))
 
 
 @lru_cache(maxsize=64)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import cast
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import httpx
 from prefect.blocks.system import Secret
 from pydantic import JsonValue
 
 from plant_traits.errors import InputError
-from plant_traits.simulation.services import serve
+from plant_traits.simulation.services import StandIns, serve
 from plant_traits.sources.web.client import Patience, Web
 from plant_traits.stages.acquisition import ACCOUNT
 from plant_traits.steps import Artifact
-from tasks.context import RunContext
+
+if TYPE_CHECKING:
+    from tasks.context import RunContext
 
 GBIF_HOST = "api.gbif.org"
 GBIF_BLOCK = "gbif-account"
@@ -28,7 +34,7 @@ _STAND_IN_PATIENCE = Patience(attempts=8, first_wait_s=0.1, longest_wait_s=5.0, 
 
 @contextmanager
 def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
-    """Yield the client of a run: of the real services, or of stand-ins that live as long as this block.
+    """Yield the client of a run: of the real services, or of the stand-ins of its virtual world.
 
     Raises:
         InputError: routes or credentials cannot be read.
@@ -36,15 +42,8 @@ def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
     limits = run.spec.hosts
     mirror = run.data_root(world)
     if world is not None:
-        rates = {host: entry.requests_per_minute for host, entry in limits.items()}
         with (
-            serve(
-                run.store.fetch(world),
-                state=mirror / ".services",
-                faults=run.spec.faults,
-                rates=rates,
-                month=str(run.spec.month),
-            ) as services,
+            _standing_in(run, world, mirror / ".services") as services,
             Web(
                 limits,
                 mirror / ACCOUNT,
@@ -58,6 +57,53 @@ def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
     routes = operator_routes(os.environ)
     with Web(limits, mirror / ACCOUNT, routes=routes, credentials=find_credentials(os.environ)) as web:
         yield web
+
+
+@contextmanager
+def keeping_stand_ins() -> Iterator[None]:
+    """Keep the stand-ins that a run starts inside until the end, or until it asks those of another month."""
+    with ExitStack() as stack:
+        token = _KEPT.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@dataclass
+class _Kept:
+    """Stand-ins that outlive the stage they were started for, what they were started for, and what ends them."""
+
+    stack: ExitStack
+    started: tuple[str, str, float] | None = None
+    services: StandIns | None = None
+
+
+_KEPT: ContextVar[_Kept | None] = ContextVar("kept stand-ins", default=None)
+
+
+@contextmanager
+def _standing_in(run: RunContext, world: Artifact, state: Path) -> Iterator[StandIns]:
+    rates = {host: entry.requests_per_minute for host, entry in run.spec.hosts.items()}
+    starting = partial(
+        serve,
+        run.store.fetch(world),
+        state=state,
+        faults=run.spec.faults,
+        rates=rates,
+        month=str(run.spec.month),
+    )
+    kept = _KEPT.get()
+    if kept is None:
+        with starting() as services:
+            yield services
+        return
+    asked = (str(state), str(run.spec.month), run.spec.faults)
+    if kept.services is None or kept.started != asked:
+        kept.services = None
+        kept.stack.close()
+        kept.services, kept.started = kept.stack.enter_context(starting()), asked
+    yield kept.services
 
 
 def operator_routes(variables: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -187,7 +188,7 @@ def bootstrap_pearson(
         return np.full((resamples, len(maps)), np.nan)
     w = w / w.sum()
     y, maps = y - w @ y, maps - (maps @ w)[:, None]
-    drawn = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=resamples)
+    drawn = _drawn(n_blocks, resamples, seed)
 
     def resampled(terms: FloatArray) -> FloatArray:
         return np.asarray(drawn @ np.bincount(index, w * terms, minlength=n_blocks))
@@ -202,6 +203,13 @@ def bootstrap_pearson(
         with np.errstate(invalid="ignore", divide="ignore"):
             columns.append(np.clip(covariance / np.sqrt(variance_x * variance_y), -1.0, 1.0))
     return np.stack(columns, axis=1)
+
+
+@lru_cache(maxsize=16)
+def _drawn(n_blocks: int, resamples: int, seed: int) -> FloatArray:
+    """Return how often each resample draws each block; the same for all maps on as many blocks, and slow to draw."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=resamples).astype(np.float64)
 
 
 def interval(samples: npt.ArrayLike, level: float = 0.95) -> tuple[float, float]:

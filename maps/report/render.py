@@ -14,7 +14,6 @@ import xarray as xr
 from cartopy.io.shapereader import Reader
 from cartopy.mpl.geoaxes import GeoAxes
 from cmcrameri import cm
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize, to_rgba
 from matplotlib.figure import Figure
@@ -95,7 +94,9 @@ def draw_map(
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
 
     if underlay is not None:
-        _draw_pixels(axes, projection, extent, underlay.astype(np.float64).where(underlay), _flat_colours())
+        _draw_pixels(
+            axes, window.central_longitude, extent, underlay.astype(np.float64).where(underlay), _flat_colours()
+        )
         axes.legend(
             handles=[Patch(facecolor=_UNDERLAY, label=underlay_label)],
             loc="lower right",
@@ -116,7 +117,7 @@ def draw_map(
     low, high = _limits(finite, vmin, vmax, log=log)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     colours = cmap if cmap is not None else cm.batlow
-    image = _draw_pixels(axes, projection, extent, shown, (colours, norm))
+    image = _draw_pixels(axes, window.central_longitude, extent, shown, (colours, norm))
     _draw_colour_bar(figure, image, label=label, finite=finite, limits=(low, high), log=log)
     return png_bytes(figure)
 
@@ -201,19 +202,14 @@ def _check_regular(field: xr.DataArray) -> None:
 
 
 def _draw_pixels(
-    axes: Axes,
-    projection: ccrs.Projection,
+    axes: GeoAxes,
+    central_longitude: float,
     extent: tuple[float, float, float, float],
     field: xr.DataArray,
     colours: tuple[Colormap, Normalize],
 ) -> Any:  # noqa: ANN401 - matplotlib's AxesImage, untyped through GeoAxes
-    left, right, bottom, top = extent
-    columns = int(DPI * _MAP_INCHES)
-    rows = max(int(columns * (top - bottom) / (right - left)), 2)
-    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
-    y = top - (np.arange(rows) + 0.5) * (top - bottom) / rows
-    points = ccrs.PlateCarree().transform_points(projection, *np.meshgrid(x, y))
-    pixels = _sample(field, points[..., 1], points[..., 0])
+    latitude, longitude = _pixel_places(central_longitude, extent)
+    pixels = _sample(field, latitude, longitude)
     cmap, norm = colours
     return axes.imshow(
         np.ma.masked_invalid(pixels),
@@ -223,8 +219,21 @@ def _draw_pixels(
         norm=norm,
         interpolation="nearest",
         zorder=1,
-        transform=projection,
+        transform=axes.projection,
     )
+
+
+@lru_cache(maxsize=4)
+def _pixel_places(central_longitude: float, extent: tuple[float, float, float, float]) -> tuple[FloatArray, FloatArray]:
+    """Return latitude and longitude of a picture's pixels, each (rows, columns): the same for all maps of a page."""
+    left, right, bottom, top = extent
+    columns = int(DPI * _MAP_INCHES)
+    rows = max(int(columns * (top - bottom) / (right - left)), 2)
+    x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+    y = top - (np.arange(rows) + 0.5) * (top - bottom) / rows
+    projection = ccrs.EqualEarth(central_longitude=central_longitude)
+    points = ccrs.PlateCarree().transform_points(projection, *np.meshgrid(x, y))
+    return points[..., 1], points[..., 0]
 
 
 def _sample(field: xr.DataArray, latitude: FloatArray, longitude: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import norm
 
-from maps.report.contact_sheet import ContactSheet, thumbnail_or_reason, write_contact_sheet
+from maps.report.contact_sheet import ContactSheet, write_contact_sheet
 from maps.report.photo_licences import withheld_reasons
 from maps.report.photo_spread import KEY, shortlist, spread
+from maps.stages.thumbnails import draw_thumbnails
 from plant_traits.covariates.biomes import biomes_of_matrix
 from plant_traits.errors import InputError, TableError
 from plant_traits.model.calibration import group_names
@@ -23,7 +24,7 @@ from plant_traits.model.checkpoint import load_model
 from plant_traits.model.intervals import interval_ends
 from plant_traits.model.trained_model import TrainedModel
 from plant_traits.observations.live_rows import are_live
-from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE, read_shard
+from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE
 from plant_traits.schemas import PHOTO, PREDICTION, SHARD_ROW, read_table
 from plant_traits.stages.covariates import read_points
 from plant_traits.steps import Summary
@@ -32,10 +33,13 @@ PHOTOS_PAGE = "photos.html"
 PREDICTIONS_FILE = "predictions.parquet"
 FEATURES_FILE = "features.parquet"
 MOST_UNUSABLE = 200
+LONG_LIST = 16
 NOT_ENCODED = "not encoded"
 
 _COLUMNS = ["observation_id", "photo_id", "photo_url", "species", "growth_form", "licence", "attribution"]
 _ADDED = ["modalities", "group", "shard", "reason", "withheld"]
+
+DrawThumbnails = Callable[[int, Sequence[str]], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def write_photos_page(
     level: float = 0.9,
     limit: int = 480,
     show_unlicensed: bool = False,
+    drawn: DrawThumbnails | None = None,
 ) -> Summary:
     """Write ``photos.html``: up to ``limit`` photos with what was predicted from each, and why others are not shown.
 
@@ -102,6 +107,8 @@ def write_photos_page(
         level: probability of the intervals, one that the model is calibrated for.
         limit: most photos to show.
         show_unlicensed: show pictures whatever their licence; the page then says that it must not be passed on.
+        drawn: returns the thumbnails of photos of a shard, told by its place among ``shards``, as ``draw_thumbnails``
+            does; one that remembers them, say. They are drawn anew by default.
 
     Returns:
         Counts of photos in and shown, and of those not shown by reason.
@@ -116,18 +123,19 @@ def write_photos_page(
     trained = load_model(model)
     trained.calibration.level(level)
     survey = _Survey()
+    model_id = trained.model_id  # a hash of all weights
     for number, folders in enumerate(shards):
-        _add(survey, _photos_of(folders, trained.model_id).assign(shard=number), limit, show_unlicensed)
+        _add(survey, _photos_of(folders, model_id).assign(shard=number), limit, show_unlicensed)
     pictured, worded = (spread(table, limit) if len(table) else table for table in (survey.pictured, survey.worded))
     chosen = pd.concat([pictured, worded], ignore_index=True).reindex(columns=[*_COLUMNS, *_ADDED])
-    thumbnails, failed = _thumbnails(shards, pictured)
+    thumbnails, failed = _thumbnails(drawn or (lambda n, photos: draw_thumbnails(shards[n].shard, photos)), pictured)
     closed = chosen.dropna(subset=["withheld"])
     reasons = {str(photo): str(reason) for photo, reason in zip(closed["photo_id"], closed["withheld"], strict=True)}
     sheet = ContactSheet(
         title=title,
         traits=trained.traits,
         level=level,
-        model_id=trained.model_id,
+        model_id=model_id,
         photos=chosen,
         estimates=_estimates(shards, chosen, trained, level),
         thumbnails=thumbnails,
@@ -209,10 +217,15 @@ def _add(survey: _Survey, rows: pd.DataFrame, limit: int, show_unlicensed: bool)
     survey.unusable.update(rows.loc[~used, "reason"])
     show = used if show_unlicensed else used & ~closed
     survey.seen["showable"] += int(show.sum())
-    survey.pictured = shortlist(_joined(survey.pictured, rows[show]), limit)
-    survey.worded = shortlist(_joined(survey.worded, rows[used & ~show]), limit)
+    survey.pictured = _kept_short(_joined(survey.pictured, rows[show]), limit)
+    survey.worded = _kept_short(_joined(survey.worded, rows[used & ~show]), limit)
     unread = _joined(survey.unread, rows[~used])
     survey.unread = unread.sort_values(list(KEY), kind="stable").iloc[:MOST_UNUSABLE] if len(unread) else unread
+
+
+def _kept_short(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Shorten a list that has grown long; to do so after every shard would take most of the page's time."""
+    return shortlist(rows, limit) if len(rows) > LONG_LIST * limit else rows
 
 
 def _joined(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
@@ -238,17 +251,14 @@ def _estimates(shards: Sequence[SheetFolders], chosen: pd.DataFrame, model: Trai
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
-def _thumbnails(shards: Sequence[SheetFolders], chosen: pd.DataFrame) -> tuple[dict[str, bytes], dict[str, str]]:
+def _thumbnails(drawn: DrawThumbnails, chosen: pd.DataFrame) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return small pictures by photo id, and why there is none."""
     made: dict[str, bytes] = {}
     failed: dict[str, str] = {}
     for number, of_shard in chosen.groupby("shard", sort=True) if len(chosen) else ():
-        wanted = set(of_shard["photo_id"])
-        for batch in read_shard(shards[int(str(number))].shard).photo_batches():
-            for photo_id, image in batch.loc[batch["photo_id"].isin(wanted), ["photo_id", "image"]].to_numpy():
-                picture, reason = thumbnail_or_reason(image)
-                if picture is not None:
-                    made[photo_id] = picture
-                else:
-                    failed[photo_id] = f"picture not readable: {reason}"
+        table = drawn(int(str(number)), sorted(of_shard["photo_id"]))
+        has_picture = table["picture"].notna()
+        made |= dict(zip(table.loc[has_picture, "photo_id"], table.loc[has_picture, "picture"], strict=True))
+        for photo_id, reason in table.loc[~has_picture, ["photo_id", "reason"]].to_numpy():
+            failed[photo_id] = f"picture not readable: {reason}"
     return made, failed

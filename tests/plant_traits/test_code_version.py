@@ -31,6 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def version() -> str:
     module.code_version.cache_clear()
+    module._imports.cache_clear()
     return module.code_version("little.a")
 
 
@@ -44,6 +45,23 @@ def test_does_not_change_with_what_is_not(package: Path) -> None:
     before = version()
     (package / "c.py").write_text("y = 2\n")
     assert version() == before
+
+
+@pytest.mark.parametrize(
+    "importing",
+    [
+        "def f():\n    from little import c\n",
+        "class A:\n    if True:\n        import little.c\n",
+        "try:\n    x = 1\nexcept ValueError:\n    from . import c\nelse:\n    y = 1\n",
+        "match 1:\n    case 1:\n        from .c import y\n",
+        "for x in ():\n    pass\nelse:\n    import little.c as d\n",
+    ],
+)
+def test_changes_with_what_is_imported_inside_a_block(package: Path, importing: str) -> None:
+    (package / "b.py").write_text(importing)
+    before = version()
+    (package / "c.py").write_text("y = 2\n")
+    assert version() != before
 
 
 def test_changes_with_a_library(package: Path) -> None:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from data_catalog import Catalog
 from plant_traits.errors import GridError
+from plant_traits.grid import Grid
 from plant_traits.regions import Collected, Region, shape_hash
+from plant_traits.run_spec import RunSpec
 
 TRIANGLE = shapely.MultiPolygon([shapely.Polygon([(0, 0), (10, 0), (0, 10)])])
 RING = shapely.MultiPolygon([shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6), (3, 6)]])])
@@ -124,3 +126,31 @@ def test_a_union_ends_where_the_map_ends() -> None:
     area = Collected(Region("mapped", 0, 0, 10, 10), (Region("a", -5, -5, 5, 5), Region("b", 8, 8, 20, 20)))
     assert area.contains([1, -1, 9, 15, 7], [1, 1, 9, 15, 7]).tolist() == [True, False, True, False, False]
     assert not area.contains(math.nan, 1)
+
+
+@pytest.mark.parametrize(
+    ("region", "found"),
+    [
+        (Region("one centre", 10.4, 40.4, 10.6, 40.6), True),
+        (Region("a centre on its corner", 10.5, 40.5, 10.6, 40.6), True),
+        (Region("between centres", 10.6, 40.6, 11.4, 41.4), False),
+        (Region("rows, no columns", 10.6, 40.0, 11.4, 50.0), False),
+        (Region("over the antimeridian", 179.4, 0.0, -179.6, 1.0), True),
+        (Region("beside centres of the antimeridian", 179.6, 0.0, -179.6, 1.0), False),
+        (Region.of_shape("a ring of land", shapely.MultiPolygon([shapely.box(10.1, 40.1, 10.4, 41.9)])), False),
+        (Region.of_shape("land", shapely.MultiPolygon([shapely.box(10.1, 40.1, 10.5, 41.9)])), True),
+    ],
+)
+def test_a_region_must_hold_the_centre_of_a_cell(region: Region, found: bool) -> None:
+    if found:
+        region.check_holds_cells(Grid.parse("1deg"))
+        return
+    with pytest.raises(GridError, match="found none, so its map would be empty; choose a finer grid"):
+        region.check_holds_cells(Grid.parse("1deg"))
+    region.check_holds_cells(Grid.parse("0.1deg"))
+
+
+def test_a_run_of_a_region_without_cells_is_refused() -> None:
+    with pytest.raises(GridError, match="its map would be empty"):
+        RunSpec.resolve("tiny", region="10.6,40.6,10.9,40.9", grid="1deg")
+    assert RunSpec.resolve("tiny", region="10.6,40.6,10.9,40.9", grid="0.1deg").region.west == 10.6

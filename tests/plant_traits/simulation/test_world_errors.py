@@ -175,3 +175,19 @@ def test_records_of_a_region_have_the_height_that_its_plants_have(crowd: Crowd) 
     means = means[means["n"] >= 10]
     assert len(means) > 30
     assert means["seen"].corr(means["true"]) > 0.3
+
+
+def test_more_names_may_be_wrong(catalog: Catalog) -> None:
+    settings = WorldSettings(seed=3, photos=400, species=40, observers=30, misidentified=0.3)
+    planet = build_planet(3)
+    flora = build_flora(3, planet, settings.species)
+    observers = build_observers(3, build_cities(stream(3, "cities"), 30), 30)
+    models = [build_trait(3, catalog.trait("height"), planet, flora)]
+    drawn = draw_sightings(settings, planet, flora, build_cities(stream(3, "cities"), 30), observers, models)
+    wrong = plant_dirt(3, drawn, flora, settings.misidentified).records
+    usual = plant_dirt(3, drawn, flora).records
+    pd.testing.assert_frame_equal(usual, plant_dirt(3, drawn, flora, WorldSettings().misidentified).records)
+    assert (wrong["planted"] == "misidentified").sum() == round(0.3 * len(drawn.records))
+    misnamed = wrong["stated_species_index"] != wrong["true_species_index"]
+    assert (misnamed == (wrong["planted"] == "misidentified")).all()
+    assert (usual["planted"] == "misidentified").sum() == round(0.08 * len(drawn.records))

@@ -12,6 +12,7 @@ from data_catalog import Catalog, ModelSettings, load_catalog
 from plant_traits.errors import MissingInputError, ModelError
 from plant_traits.model.calibration import uncalibrated
 from plant_traits.model.checkpoint import load_model, save_model
+from plant_traits.model.held_out_places import HELD_OUT_PLACE, HELD_OUT_PLACES, write_held_out_places
 from plant_traits.model.network import NetworkConfig, TraitNetwork
 from plant_traits.model.standardisation import Standardisation
 from plant_traits.model.trained_model import TrainedModel
@@ -56,7 +57,8 @@ def taken(model: Path, tmp_path: Path, address: str | None = None, **words: obje
     given.mkdir()
     kept.mkdir()
     fetch_model(address or str(model), given)
-    told = {"traits": [HEIGHT], "encoder_identity": "encoder 1", "location_encoder": "covariates"} | words
+    told = {"traits": [HEIGHT], "encoder_identity": "encoder 1", "location_encoder": "covariates"}
+    told |= {"covariate_names": ("a", "b")} | words
     return kept, take_model(kept, given=given, **told)
 
 
@@ -67,6 +69,17 @@ def test_a_given_model_is_the_one_that_was_saved(model: Path, tmp_path: Path, sc
     assert load_model(kept).model_id == load_model(model).model_id == summary["model_id"]
     assert (summary["in"], summary["out"]) == ({"training rows": 70}, {"rows fitted": 50})
     assert summary["metrics"]["counts"]["records"] == 70
+
+
+def test_what_was_said_of_held_out_places_comes_along_and_must_be_the_models(model: Path, tmp_path: Path) -> None:
+    own = load_model(model).model_id
+    write_held_out_places(HELD_OUT_PLACE.empty_table().to_pandas(), model, own)
+    kept, _ = taken(model, tmp_path)
+    assert (kept / HELD_OUT_PLACES).read_bytes() == (model / HELD_OUT_PLACES).read_bytes()
+    write_held_out_places(HELD_OUT_PLACE.empty_table().to_pandas(), model, "another")
+    (tmp_path / "again").mkdir()
+    with pytest.raises(ModelError, match="another"):
+        taken(model, tmp_path / "again")
 
 
 def test_the_hash_is_that_of_the_content(model: Path, tmp_path: Path) -> None:
@@ -112,6 +125,9 @@ def test_a_model_of_other_units_or_places_is_refused(model: Path, tmp_path: Path
             ({"traits": [HEIGHT.model_copy(update={"unit": "cm"})]}, "predicts height in m, ln; the run maps it in cm"),
             ({"traits": [HEIGHT.model_copy(update={"working_space": "identity"})]}, "the run maps it in m, identity"),
             ({"location_encoder": "geoclip"}, "reads places with the encoder covariates, the run with geoclip"),
+            ({"covariate_names": ("a", "c")}, "the run lacks b and it has also c"),
+            ({"covariate_names": ("a", "b", "c")}, "3 columns, a, b, c, it has also c"),
+            ({"covariate_names": ("b", "a")}, "the same in another order"),
         ]
     ):
         folder = tmp_path / str(number)

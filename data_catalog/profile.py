@@ -26,6 +26,7 @@ class WorldSettings(Entry):
         default="2026-10", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="by its end, `photos` photos are published"
     )
     later_months: int = Field(default=6, ge=0, le=36, description="months after it in which the records change")
+    misidentified: float = Field(default=0.08, ge=0, le=0.5, description="share of the records under a wrong name")
     monthly_change: float = Field(
         default=0.01,
         ge=0,
@@ -167,6 +168,18 @@ class ModelSettings(Entry):
     seed: int = 1
 
 
+class NamesSettings(Entry):
+    """The names model and the gate that names pass before they are mapped (see ``plant_traits.taxa.gate``)."""
+
+    train: bool = Field(default=False, description="train one in a refresh whose lineage keeps none that fits")
+    folds: int = Field(default=5, ge=2, description="of observers; a photo is judged by a model of the other folds")
+    epochs: int = Field(default=12, ge=1, description="of each fold's model, at most")
+    photos_per_species: int = Field(default=200, ge=2, description="most photos of a species to learn from")
+    gate: dict[str, JsonValue] = Field(
+        default_factory=dict, description="thresholds other than the default, see plant_traits.taxa.gate.settings"
+    )
+
+
 class Profile(Entry):
     """A complete run: inputs, grid, model, estimators and how it is computed."""
 
@@ -178,6 +191,7 @@ class Profile(Entry):
     traits: tuple[str, ...] = ("height", "leaf_area", "sla", "leaf_n")
     inputs: Inputs
     model: ModelSettings = ModelSettings()
+    names: NamesSettings = NamesSettings()
     estimators: tuple[Estimator, ...] = ("mean", "inverse_variance", "random_effects", "mixed")
     published_estimator: Estimator = "mixed"
     minimum_photos: int = Field(default=5, ge=1, description="photos of a cell that is flagged as known from photos")

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.mapping import refresh_maps
 from tasks.context import RunWords, open_backfill
+from tasks.names import check_gate
 
 
 @flow(name="backfill", flow_run_name="{profile} {region}", validate_parameters=True)
@@ -22,6 +23,7 @@ def backfill(
     faults: float | None = None,
     dask_address: str | None = None,
     model: str = "kept",
+    names_gate: str = "on",
 ) -> list[str]:
     """Collect a region for months, one after the other, and refresh the maps of each month's state.
 
@@ -41,6 +43,7 @@ def backfill(
         faults: share of requests that the stand-in services of a virtual world spoil.
         dask_address: an existing Dask scheduler; a local cluster by default.
         model: kept, new, or the folder of a model; see ``flows.refresh.refresh``.
+        names_gate: on or off, see there.
 
     Returns:
         Addresses of the releases, one a month.
@@ -56,5 +59,6 @@ def backfill(
         faults=faults,
         dask_address=dask_address,
     )
+    check_gate(names_gate)
     with open_backfill(words, region, months) as runs:
-        return [refresh_maps(run, model) for run in runs]
+        return [refresh_maps(run, model, names_gate) for run in runs]

@@ -1,4 +1,4 @@
-"""The command line: ``plant-traits`` demo, refresh, backfill, acquire, train, evaluate, cite, catalog and versions."""
+"""The command line, ``plant-traits``: runs, trainings, citations, the catalogue and versions of the maps."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ app = typer.Typer(
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(versions_app, name="versions")
 
+GATES = ("on", "off")
+LAYOUTS = ("plantnet300k", "inaturalist2019")
+
 WorkspaceOption = Annotated[str, typer.Option(help="Folder or fsspec URL that keeps everything.")]
 ProfileOption = Annotated[str, typer.Option(help="Run profile: demo, tiny, real, global or your own.")]
 MonthOption = Annotated[str | None, typer.Option(help="YYYY-MM; the profile's by default.")]
@@ -45,6 +48,10 @@ ModelOption = Annotated[
         help="kept: the model of this lineage, trained where there is none that fits; new: one trained on this run's "
         "records; or the folder of a model."
     ),
+]
+NamesGateOption = Annotated[
+    str,
+    typer.Option(help="on: judge names by votes and photos where a names model is kept; off: take them as stated."),
 ]
 ScratchOption = Annotated[Path | None, typer.Option(help="Local folder for work in progress.")]
 DataOption = Annotated[
@@ -71,10 +78,13 @@ def refresh(
     faults: FaultsOption = None,
     dask_address: DaskOption = None,
     model: ModelOption = "kept",
+    names_gate: NamesGateOption = "on",
 ) -> None:
     """Refresh the maps of one month and region; what is unchanged is not computed again."""
     told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
-    _run("refresh", {**told, "grid": grid, "dask_address": dask_address, "model": model})
+    _check_gate(names_gate)
+    more = {"grid": grid, "dask_address": dask_address, "model": model, "names_gate": names_gate}
+    _run("refresh", {**told, **more})
 
 
 @app.command()
@@ -93,12 +103,21 @@ def backfill(
     faults: FaultsOption = None,
     dask_address: DaskOption = None,
     model: ModelOption = "kept",
+    names_gate: NamesGateOption = "on",
     plan: PlanOption = False,
 ) -> None:
     """Collect the records of a region for months, into the state of the maps, and refresh them month by month."""
+    _check_gate(names_gate)
     told = _told(profile, None, region, workspace, scratch, data, catalog, faults)
     del told["month"]
-    more = {"mapped": mapped, "months": months, "grid": grid, "dask_address": dask_address, "model": model}
+    more = {
+        "mapped": mapped,
+        "months": months,
+        "grid": grid,
+        "dask_address": dask_address,
+        "model": model,
+        "names_gate": names_gate,
+    }
     if plan:
         _show_plan({**told, **more})
     else:
@@ -140,6 +159,33 @@ def train(
     """Train the model alone: weights, card, learning curves and held-out scores; a refresh finds it there."""
     told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
     _run("train", {**told, "dask_address": dask_address})
+
+
+@app.command(name="train-names")
+def train_names(
+    profile: ProfileOption,
+    month: MonthOption = None,
+    region: RegionOption = None,
+    workspace: WorkspaceOption = "workspace",
+    scratch: ScratchOption = None,
+    data: DataOption = None,
+    catalog: Overlay = None,
+    faults: FaultsOption = None,
+    dask_address: DaskOption = None,
+    images: Annotated[
+        Path | None, typer.Option(help="A set of labelled images to train on, in place of the run's photos.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="What that set is: plantnet300k or inaturalist2019.")] = None,
+) -> None:
+    """Train the names model that the gate of names judges observations by; a refresh finds it there."""
+    if (images is None) != (layout is None) or layout not in (None, *LAYOUTS):
+        raise failure(
+            f"labelled images: expected a folder and its layout ({', '.join(LAYOUTS)}), found {images} and {layout}; "
+            "give both or neither"
+        )
+    told = _told(profile, month, region, workspace, scratch, data, catalog, faults)
+    folder = None if images is None else str(images)
+    _run("train_names", {**told, "dask_address": dask_address, "images": folder, "layout": layout})
 
 
 @app.command()
@@ -191,6 +237,11 @@ def cite(
             console.print(f"DOI: {post_citation(citation, Path(workspace))}")
     except PlantTraitsError as error:
         raise failure(str(error)) from error
+
+
+def _check_gate(names_gate: str) -> None:
+    if names_gate not in GATES:
+        raise failure(f"names gate: expected {' or '.join(GATES)}, found {names_gate!r}; say one of them")
 
 
 def _told(

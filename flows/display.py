@@ -102,6 +102,12 @@ def closing_lines(flow: str, address: str) -> list[str]:
             "",
             "Next: `plant-traits refresh` with the same words maps with this model.",
         ]
+    if flow == "train_names":
+        return [
+            f"model      {where}",
+            "",
+            "Next: `plant-traits refresh` with the same words judges names by this model.",
+        ]
     if flow == "evaluate":
         return [f"page       {where / 'evaluation.html'}", f"scores     {where / 'scores.csv'}"]
     return [

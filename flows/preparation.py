@@ -10,6 +10,7 @@ from plant_traits.steps import Artifact
 from tasks.context import RunContext
 from tasks.kept_model import choose_model, keep_trained
 from tasks.model import encode_photos, sample_at_records
+from tasks.names import AcceptedNames, choose_names_model, gate_names, train_names_model, vote_on_names
 from tasks.observations import clean_observations, cut_shards, read_trait_tables, summarise_traits
 from tasks.sources import acquire, fetch_photos, match_names, simulate_world
 from tasks.training import clean, gather_training_table, show_model, train_heads
@@ -35,6 +36,7 @@ class ModelInputs:
     shards: ShardSet
     points: Artifact
     features: Artifact
+    names: AcceptedNames
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,29 @@ def gather_records(run: RunContext) -> Records:
     return Records(world, inputs, trait_records, names, taxa, observations, photos)
 
 
-def gather_model_inputs(run: RunContext, records: Records) -> ModelInputs:
-    """Turn photos and places into features."""
+def gather_model_inputs(run: RunContext, records: Records, names_gate: str = "on") -> ModelInputs:
+    """Turn photos and places into features, and judge the observations' names by the photos and by votes."""
     shards = cut_shards(run, records.world, records.inputs, records.observations, records.photos)
     points = sample_at_records(run, records.world, records.inputs, shards.shards)
-    return ModelInputs(shards, points, encode_photos(run, shards.shards))
+    features = encode_photos(run, shards.shards)
+    return ModelInputs(shards, points, features, accept_names(run, records, shards, features, names_gate))
+
+
+def accept_names(
+    run: RunContext, records: Records, shards: ShardSet, features: Artifact, names_gate: str
+) -> AcceptedNames:
+    """Return the live rows under the names to map and train with; as stated where there is no names model."""
+    kept = choose_names_model(run, names_gate)
+    if kept is None and not (names_gate == "on" and run.spec.profile.names.train):
+        return AcceptedNames(shards.live)
+    votes = vote_on_names(run, records.world, records.observations, records.names)
+    return gate_names(run, shards, features, kept or train_names_model(run, shards, features, votes), votes)
 
 
 def gather_training_inputs(run: RunContext, records: Records, read: ModelInputs) -> TrainingInputs:
     """Turn labelled features into a training table, and find the labels that do not fit."""
     table = gather_training_table(
-        run, records.world, records.inputs, read.shards, read.features, read.points, records.taxa
+        run, records.world, records.inputs, read.shards, read.names.live, read.features, read.points, records.taxa
     )
     return TrainingInputs(table, clean(run, table))
 

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.mapping import refresh_maps
 from tasks.context import RunWords, open_run
+from tasks.names import check_gate
 
 
 @flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
@@ -21,6 +22,7 @@ def refresh(
     faults: float | None = None,
     dask_address: str | None = None,
     model: str = "kept",
+    names_gate: str = "on",
 ) -> str:
     """Refresh the trait maps of one month and region.
 
@@ -37,6 +39,8 @@ def refresh(
         dask_address: an existing Dask scheduler; a local cluster by default.
         model: ``kept`` for the model that earlier runs of the lineage keep, trained where there is none that fits;
             ``new`` to train one on this run's records; or the folder or address of a model.
+        names_gate: ``on`` to judge names by votes and photos where the lineage keeps a names model (see
+            ``flows.train_names.train_names``); ``off`` to take them as stated.
 
     Returns:
         Address of the release.
@@ -53,5 +57,6 @@ def refresh(
         faults=faults,
         dask_address=dask_address,
     )
+    check_gate(names_gate)
     with open_run(words) as run:
-        return refresh_maps(run, model)
+        return refresh_maps(run, model, names_gate)

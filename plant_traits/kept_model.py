@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plant_traits.errors import WorkspaceError
-from plant_traits.steps import Artifact, StepStore
+from plant_traits.kept_pointer import Find, differing, entry, read_pointer, write_pointer
+from plant_traits.steps import Artifact
 from plant_traits.workspace import Workspace
 
 KEPT = "models"
@@ -54,12 +53,12 @@ def keep_model(workspace: Workspace, lineage: str, kept: KeptModel) -> None:
         "run": kept.run,
         "month": kept.month,
         "model_id": kept.model.summary["model_id"],
-        "model": _entry(kept.model),
-        "page": _entry(kept.page),
-        "made_of": {name: _entry(artifact) for name, artifact in kept.made_of.items()},
+        "model": entry(kept.model),
+        "page": entry(kept.page),
+        "made_of": {name: entry(artifact) for name, artifact in kept.made_of.items()},
         "fits": kept.fits,
     }
-    workspace.write_bytes(json.dumps(content, indent=1).encode(), KEPT, f"{lineage}.json")
+    write_pointer(workspace, KEPT, lineage, content)
 
 
 def find_kept(workspace: Workspace, lineage: str) -> KeptModel | None:
@@ -68,32 +67,22 @@ def find_kept(workspace: Workspace, lineage: str) -> KeptModel | None:
     Raises:
         WorkspaceError: the pointer cannot be read.
     """
-    content = workspace.read_bytes(KEPT, f"{lineage}.json")
-    if content is None:
-        return None
-    store = StepStore(workspace)
-    try:
-        told = json.loads(content)
-        model, page = (store.find(told[name]["step"], told[name]["key"]) for name in ("model", "page"))
-        made_of = {name: store.find(entry["step"], entry["key"]) for name, entry in told["made_of"].items()}
+
+    def read(told: dict[str, Any], find: Find) -> KeptModel | None:
+        model, page = (find(told[name]) for name in ("model", "page"))
+        made_of = {name: find(named) for name, named in told["made_of"].items()}
         run, month, fits = told["run"], told["month"], dict(told["fits"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WorkspaceError(
-            f"{workspace.address(KEPT, f'{lineage}.json')} should tell which model is kept, and cannot be read "
-            f"({error!r}): remove it, and the next refresh trains, or ask for a model"
-        ) from error
-    if model is None or page is None:
-        logger.warning("the model that %s keeps, trained in %s, is gone or damaged: it cannot be used", lineage, run)
-        return None
-    there = {name: artifact for name, artifact in made_of.items() if artifact is not None}
-    return KeptModel(model, page, there, run, month, fits)
+        if model is None or page is None:
+            logger.warning(
+                "the model that %s keeps, of the run %s, is gone or damaged: it cannot be used", lineage, run
+            )
+            return None
+        there = {name: artifact for name, artifact in made_of.items() if artifact is not None}
+        return KeptModel(model, page, there, run, month, fits)
+
+    return read_pointer(workspace, KEPT, lineage, read, "remove it, and the next refresh trains, or ask for a model")
 
 
 def differences(kept: KeptModel, wanted: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of what a run asks otherwise of its model than was asked of the kept one."""
-    asked, had = (json.loads(json.dumps(dict(told))) for told in (wanted, kept.fits))
-    return tuple(sorted(name for name in {*asked, *had} if asked.get(name) != had.get(name)))
-
-
-def _entry(artifact: Artifact) -> dict[str, str]:
-    return {"step": artifact.step, "key": artifact.key, "digest": artifact.digest}
+    return differing(wanted, kept.fits)

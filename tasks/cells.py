@@ -22,8 +22,8 @@ from tasks.sources import read_inputs
 
 
 @task(name="reduce moments", cache_policy=NO_CACHE)
-def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact) -> Artifact:
-    """Reduce the predictions to moments, a shard at a time."""
+def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact, names: str = "") -> Artifact:
+    """Reduce the predictions to moments, a shard at a time; ``names`` tells readers which names they are under."""
     predicted = run.store.members(predictions)
     jobs = {
         name: ShardJob(
@@ -35,23 +35,26 @@ def reduce_moments(run: RunContext, shards: Artifact, predictions: Artifact) -> 
         )
         for name, shard in run.store.members(shards).items()
     }
-    return run.jobs("moments of shards", "moments-of-shards", jobs)
+    return run.jobs(f"moments of shards{names}", "moments-of-shards", jobs)
 
 
 @task(name="merge moments", cache_policy=NO_CACHE)
-def merge(run: RunContext, moments: Artifact) -> Artifact:
+def merge(run: RunContext, moments: Artifact, names: str = "") -> Artifact:
     """Merge the moments of all shards."""
     folders = [run.store.fetch(member) for member in run.store.members(moments).values()]
-    return run.step("moments", "moments", partial(merge_moments, shards=folders), inputs={"moments": moments.digest})
+    merging = partial(merge_moments, shards=folders)
+    return run.step(f"moments{names}", "moments", merging, inputs={"moments": moments.digest})
 
 
 @task(name="estimate cells", cache_policy=NO_CACHE)
-def estimate(run: RunContext, world: Artifact | None, moments: Artifact, covariates: Artifact) -> Artifact:
+def estimate(
+    run: RunContext, world: Artifact | None, moments: Artifact, covariates: Artifact, names: str = ""
+) -> Artifact:
     """Estimate every cell with every estimator of the profile, its biome that of its mean climate."""
     estimators = list(run.spec.profile.estimators)
     rasters = rasters_of(run, world)
     return run.step(
-        "cell estimates",
+        f"cell estimates{names}",
         "estimates",
         partial(
             estimate_cells,
@@ -74,10 +77,11 @@ def fill_cells(
     estimates: Artifact,
     land: Artifact,
     covariates: Artifact,
+    model: Artifact,
 ) -> Artifact:
     """Combine photos with climate and soil in every land cell, and calibrate the cells on plots."""
     rasters = rasters_of(run, world)
-    parts = {"estimates": estimates, "land": land, "covariates": covariates}
+    parts = {"estimates": estimates, "land": land, "covariates": covariates, "model": model}
     return run.step(
         "cells from photos and place",
         "cells",

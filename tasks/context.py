@@ -33,6 +33,7 @@ from plant_traits.run_spec import RunSpec
 from plant_traits.stages.acquisition import check_ended, held
 from plant_traits.steps import Artifact, StepStore, Summary
 from plant_traits.workspace import Workspace
+from tasks.services import keeping_stand_ins
 
 logger = logging.getLogger("plant_traits.run")
 
@@ -241,6 +242,7 @@ def _held(spec: RunSpec, workspace: Workspace) -> Iterator[RunContext]:
     with ExitStack() as stack:
         stack.enter_context(workspace.exclusive())
         stack.enter_context(keeping_clusters())
+        stack.enter_context(keeping_stand_ins())
         # The mirror of a virtual world lies in its workspace.
         if spec.data_root is not None and spec.profile.inputs.acquire:
             stack.enter_context(held(spec.data_root))

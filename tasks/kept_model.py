@@ -13,6 +13,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from plant_traits.covariates.cube import list_covariates
 from plant_traits.kept_model import KeptModel, differences, find_kept, keep_model
 from plant_traits.model.encoders import load_encoder
 from plant_traits.stages import places
@@ -78,6 +79,8 @@ def tell_of(run: RunContext, kept: KeptModel) -> Artifact:
 def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
     settings = run.spec.profile.model
     encoder = load_encoder(settings.encoder, settings.encoder_location).identity
+    of_place = places.place_features(settings.location_encoder, settings.location_encoder_location)
+    names = of_place.names_behind(tuple(x.name for x in list_covariates(rasters_of(run, world))))
     aside = run.workspace.scratch / f"given-model-{uuid.uuid4().hex[:8]}"
     try:
         aside.mkdir(parents=True)
@@ -91,11 +94,13 @@ def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
                 traits=run.spec.traits,
                 encoder_identity=encoder,
                 location_encoder=settings.location_encoder,
+                covariate_names=names,
             ),
             parameters={
                 "traits": run.spec.trait_parameters,
                 "encoder_identity": encoder,
                 "location_encoder": settings.location_encoder,
+                "covariate_names": list(names),
             },
             inputs={"files": digest},
         )

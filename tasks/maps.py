@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
+import pandas as pd
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
+from maps.stages import thumbnails
 from maps.stages.citation import asked_for, count_records, lasting_facts
 from maps.stages.comparison import compare_maps
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
+from maps.stages.name_effect import tell_names
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
+from maps.stages.thumbnails import read_thumbnails, write_thumbnails
 from maps.stages.versions import keep_version
 from plant_traits.code_version import code_version
 from plant_traits.runs import point_at, record_run
@@ -26,6 +30,7 @@ from tasks.sources import read_inputs
 
 # Everything that took part in the maps, for their provenance.
 RUN_CODE = "flows.refresh"
+NAMES = "effect of names"
 
 
 @task(name="build maps", cache_policy=NO_CACHE)
@@ -103,10 +108,32 @@ def compare(
     )
 
 
+@task(name="tell names", cache_policy=NO_CACHE)
+def tell_of_names(
+    run: RunContext, decisions: Artifact, accepted: Artifact, stated: Artifact, comparison: Artifact
+) -> Artifact:
+    """Count the gate's decisions, and meet the cells under accepted names with those under stated ones."""
+    parts = {"decisions": decisions, "accepted": accepted, "stated": stated, "comparison": comparison}
+    return run.step(
+        "effect of names",
+        "name-effect",
+        partial(tell_names, spec=run.spec, **{name: run.store.fetch(artifact) for name, artifact in parts.items()}),
+        parameters={"run": run.spec.parameters},
+        inputs={name: artifact.digest for name, artifact in parts.items()},
+    )
+
+
 @task(name="count records", cache_policy=NO_CACHE)
-def cite(run: RunContext, world: Artifact | None, maps: Artifact, live: Artifact, predictions: Artifact) -> Artifact:
+def cite(
+    run: RunContext,
+    world: Artifact | None,
+    maps: Artifact,
+    live: Artifact,
+    predictions: Artifact,
+    votes: Artifact | None = None,
+) -> Artifact:
     """Count the records that entered the maps, by data set, and write their citation."""
-    acquired = manifests(run.spec, run.data_root(world))
+    acquired = manifests(run.spec, run.data_root(world), voted=votes is not None)
     held = {name: run.store.fetch(member) for name, member in run.store.members(live).items()}
     predicted = {name: run.store.fetch(member) for name, member in run.store.members(predictions).items()}
     return run.step(
@@ -140,7 +167,8 @@ def show_photos(
 ) -> Artifact:
     """Lay out the photos of live rows with what was predicted from each."""
     parts = [run.store.members(x) for x in (shards, predictions, points, features, live)]
-    folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
+    names = list(parts[0])
+    folders = [SheetFolders(*(run.store.fetch(part[name]) for part in parts)) for name in names]
     title = f"{run.spec.profile.title}: photos"
     simulated, unlicensed = run.spec.profile.inputs.world is not None, run.spec.profile.show_unlicensed_photos
     return run.step(
@@ -153,6 +181,7 @@ def show_photos(
             title=title,
             simulated=simulated,
             show_unlicensed=unlicensed,
+            drawn=lambda number, photos: _drawn(run, parts[0][names[number]], photos),
         ),
         parameters={"title": title, "simulated": simulated, "show_unlicensed": unlicensed},
         inputs={
@@ -164,6 +193,18 @@ def show_photos(
             "model": model.digest,
         },
     )
+
+
+def _drawn(run: RunContext, shard: Artifact, photos: Sequence[str]) -> pd.DataFrame:
+    """Return thumbnails of a shard's photos: a step of its own, since few shards or choices differ between months."""
+    made = run.store.run(
+        "thumbnails",
+        partial(write_thumbnails, shard=run.store.fetch(shard), photos=photos),
+        code=code_version(thumbnails.__name__),
+        parameters={"photos": list(photos)},
+        inputs={"shard": shard.digest},
+    )
+    return read_thumbnails(run.store.fetch(made))
 
 
 @task(name="release", cache_policy=NO_CACHE)
@@ -188,6 +229,7 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
             stages=outputs,
             training=stages["model"].summary["metrics"],
             code=code,
+            names=run.store.fetch(stages[NAMES]) if NAMES in stages else None,
         ),
         parameters={
             "run": run.spec.parameters,

@@ -16,6 +16,7 @@ from prefect.context import TaskRunContext
 from plant_traits.code_version import code_version
 from plant_traits.collected import record_collected
 from plant_traits.sources.acquire import Acquired
+from plant_traits.sources.inaturalist.identification_source import VOTED
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
 from plant_traits.sources.registry import NAMES, OBSERVATIONS
 from plant_traits.sources.web.client import Web
@@ -116,6 +117,14 @@ def fetch_photos(run: RunContext, world: Artifact | None, observations: Artifact
             inputs={"photos": state_of_lists(stores)},
         )
     return stage.artifact
+
+
+def fetch_identifications(run: RunContext, world: Artifact | None, observations: Artifact) -> list[Path]:
+    """Fetch what people say the observations are, and return the folders it lies in; none where nobody is asked."""
+    items = acquisition.acquisitions(run.spec, VOTED)
+    table = run.store.fetch(observations) / "observations.parquet"
+    _fetch(run, world, items, {VOTED: table}, lambda finished, total, words="": None)
+    return [run.data_root(world) / wanted.item.into for wanted in items]
 
 
 def read_inputs(run: RunContext, inputs: Artifact) -> InputSet:

@@ -35,14 +35,15 @@ def gather_training_table(
     world: Artifact | None,
     inputs: Artifact,
     shards: ShardSet,
+    live: Artifact,
     features: Artifact,
     points: Artifact,
     taxa: Artifact,
 ) -> Artifact:
-    """Put labelled photos of live rows and measurements side by side."""
+    """Put labelled photos of live rows, under the names accepted for them, and measurements side by side."""
     rasters = rasters_of(run, world)
     settings = run.spec.profile.model
-    parts = [run.store.members(x) for x in (shards.shards, features, points, shards.live)]
+    parts = [run.store.members(x) for x in (shards.shards, features, points, live)]
     folders = [ShardFolders(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
     return run.step(
         "training table",
@@ -64,7 +65,7 @@ def gather_training_table(
         },
         inputs={
             "shards": shards.shards.digest,
-            "live": shards.live.digest,
+            "live": live.digest,
             "features": features.digest,
             "points": points.digest,
             "taxa": taxa.digest,

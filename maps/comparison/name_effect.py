@@ -30,7 +30,8 @@ class NamesTold:
     """What a run can tell of the gate of names.
 
     Attributes:
-        counts: rank, reason, n: observations by what became of their names.
+        counts: rank, reason, n, renamed: observations by what became of their names, and those of them that are
+            accepted at species under another name than the stated one.
         effect: ``EFFECT_COLUMNS``.
         errors: ``ERROR_COLUMNS``.
     """

@@ -31,7 +31,7 @@ def name_section(inputs: ReportInputs) -> dict[str, Any] | None:
     """Return the rows of the section on names: observations by rank, with reasons, and the effect on cells by trait.
 
     Returns:
-        total, ranks (words, n, share, reasons: words, n and share), effect (name, cells, cells_lost, cells_gained,
+        total, ranks (words, n, renamed, share, reasons: words and n), effect (name, cells, cells_lost, cells_gained,
         difference, error, beyond) and errors (reference, name, n, stated, accepted); None where the run had no gate.
     """
     if inputs.names is None:
@@ -72,6 +72,7 @@ def _rank(counts: pd.DataFrame, words: str, total: int) -> dict[str, Any]:
     return {
         "words": words,
         "n": n,
+        "renamed": int(counts["renamed"].sum()),
         "share": n / total if total else 0.0,
         "reasons": [
             (REASONS.get(str(reason), str(reason).replace("_", " ")), int(k))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +13,10 @@ from maps.stages.comparison import REFERENCES, read_compared
 from plant_traits.name_schemas import NAME_DECISION
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import read_table
+from plant_traits.stages.name_gate import ASIDE_TABLE, DECISIONS
 from plant_traits.steps import Summary
+from plant_traits.taxa.gate.rule import SET_ASIDE
 
-DECISIONS_FILE = "decisions.parquet"
 COUNTS, EFFECT, ERRORS = "name_counts.parquet", "name_effect.parquet", "name_errors.parquet"
 
 
@@ -24,7 +24,7 @@ def tell_names(
     destination: Path,
     *,
     spec: RunSpec,
-    decisions: Mapping[str, Path],
+    decisions: Path,
     accepted: Path,
     stated: Path,
     comparison: Path,
@@ -32,39 +32,35 @@ def tell_names(
     """Count the decisions of the gate, and meet the cells of photos under accepted names with those under stated ones.
 
     Predictions are the same under both; the names say which photos count and to which species they belong. Writes
-    ``name_counts.parquet``, ``name_effect.parquet`` and ``name_errors.parquet``, see ``NamesTold``.
+    ``name_counts.parquet``, ``name_effect.parquet`` and ``name_errors.parquet``, see ``NamesTold``, and
+    ``set_aside.csv``.
 
     Args:
         destination: an empty folder.
         spec: the run.
-        decisions: outputs of the gate by shard.
+        decisions: output of ``gather_decisions``.
         accepted: output of ``estimate_cells`` under the names that the gate accepted.
         stated: output of ``estimate_cells`` under the names as stated.
         comparison: output of ``compare_maps``, for its references.
 
     Returns:
         Counts of observations in, and of names by rank out.
-
-    Raises:
-        TableError: a table of decisions is damaged.
     """
-    counted: Counter[tuple[str, str]] = Counter()
-    for folder in decisions.values():
-        table = read_table(folder / DECISIONS_FILE, NAME_DECISION, ["rank", "reason"])
-        counted.update(zip(table["rank"], table["reason"], strict=True))
-    counts = pd.DataFrame([(*pair, n) for pair, n in sorted(counted.items())], columns=["rank", "reason", "n"]).astype(
-        {"n": "int64"}
-    )
+    table = read_table(decisions / DECISIONS, NAME_DECISION, ["rank", "reason", "stated", "name"])
+    table["renamed"] = (table["rank"] == "species") & (table["name"] != table["stated"])
+    counts = table.groupby(["rank", "reason"])["renamed"].agg(n="size", renamed="sum").reset_index()
     published = spec.profile.published_estimator
     ours, theirs = (read_estimates(folder, "photo", [published])[published] for folder in (accepted, stated))
     references = read_compared(comparison, REFERENCES, spec.traits, spec.grid)
+    shutil.copyfile(decisions / ASIDE_TABLE, destination / ASIDE_TABLE)
     counts.to_parquet(destination / COUNTS, index=False)
     effect_of_names(ours, theirs, spec.traits).to_parquet(destination / EFFECT, index=False)
     errors_of_namings(ours, theirs, references, spec.traits, spec.grid).to_parquet(destination / ERRORS, index=False)
     by_rank = counts.groupby("rank")["n"].sum()
     return {
         "in": {"observations": int(counts["n"].sum())},
-        "out": {f"names at rank {rank}": int(n) for rank, n in by_rank.items()},
+        "out": {f"names at {str(rank).replace('_', ' ')}": int(n) for rank, n in by_rank.items() if rank != SET_ASIDE},
+        "set aside": {"names": int(by_rank.get(SET_ASIDE, 0))},
     }
 
 

@@ -26,10 +26,12 @@ from maps.stages.comparison import (
     read_compared,
 )
 from maps.stages.contact_sheet import PHOTOS_PAGE
+from maps.stages.name_effect import read_names
 from maps.stages.small_area import read_coverage
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
 from plant_traits.sources.inputs import InputSet
+from plant_traits.stages.name_gate import ASIDE_TABLE
 from plant_traits.steps import Artifact, Summary
 
 LIBRARIES = ("torch", "xarray", "zarr", "numpy", "pandas", "rasterio", "dask", "prefect")
@@ -59,6 +61,7 @@ def write_release(
     stages: Sequence[StageOutput],
     training: Mapping[str, object],
     code: str,
+    names: Path | None = None,
 ) -> Summary:
     """Gather a run's results in one folder.
 
@@ -78,6 +81,7 @@ def write_release(
         stages: the finished stages, in order.
         training: held-out metrics of the model.
         code: code version of the run, for the report.
+        names: output of ``tell_names``; None where names are taken as stated.
 
     Returns:
         Counts of files and bytes.
@@ -87,6 +91,8 @@ def write_release(
     shutil.copytree(citation, destination / "citation")
     shutil.copytree(model, destination / "model")
     shutil.copyfile(photos / PHOTOS_PAGE, destination / PHOTOS_PAGE)
+    if names is not None:
+        shutil.copyfile(names / ASIDE_TABLE, destination / ASIDE_TABLE)
     scores = read_table(comparison / "scores.parquet", SCORE)
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")
@@ -119,6 +125,7 @@ def write_release(
             "records and their citation": "citation/",
             "photos and what was predicted from them": PHOTOS_PAGE,
             "model, its card and learning curves": "model/",
+            **({} if names is None else {"photos set aside for their names, for experts": ASIDE_TABLE}),
             "checksums": "SHA256SUMS",
         },
         simulated=spec.profile.inputs.world is not None,
@@ -126,6 +133,7 @@ def write_release(
         maps={name: x for name, x in compared.items() if name in beside},
         published_map=PUBLISHED,
         unseen=read_compared(comparison, UNSEEN, spec.traits, spec.grid),
+        names=None if names is None else read_names(names),
     )
     write_report(report, destination / REPORT)
     (destination / SUMMARY).write_text(summary_markdown(report), encoding="utf-8")

@@ -18,6 +18,7 @@ from plant_traits.month import Month
 from plant_traits.regions import Region
 from plant_traits.run_spec import RunSpec
 from plant_traits.sources.acquire import Acquired, acquire_source, read_acquired
+from plant_traits.sources.inaturalist.identification_source import VOTED
 from plant_traits.sources.protocol import Plan, Request
 from plant_traits.sources.registry import find_plugin
 from plant_traits.sources.web.client import Web
@@ -184,9 +185,16 @@ def acquire(
     return [done[k] for k in sorted(done)]
 
 
-def manifests(spec: RunSpec, mirror: Path) -> list[Acquired]:
-    """Return the manifests of what a run has fetched so far."""
-    return [x for item in spec.inputs.acquire if (x := read_acquired(mirror / item.into)) is not None]
+def manifests(spec: RunSpec, mirror: Path, *, voted: bool) -> list[Acquired]:
+    """Return the manifests of what a run has fetched so far.
+
+    Args:
+        spec: the run.
+        mirror: where it fetches to.
+        voted: whether the run uses votes on names; if not, those that other runs fetched are no part of it.
+    """
+    used = [item for item in spec.inputs.acquire if voted or find_plugin(item.plugin).needs != VOTED]
+    return [x for item in used if (x := read_acquired(mirror / item.into)) is not None]
 
 
 def bring(mirror: Path, world: Path, folders: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ RECORDS = "species_records.parquet"
 # networks are so small that threads cost more than they bring.
 THREADS = 1
 PARTS = ("median", "sd", "low", "high")
+_TAXA = ["species", "genus", "family", "growth_form"]
 
 # A record without a photo teaches the geospatial branch what its species' label says of its place; one per species
 # and cell of this grid says that as well as a hundred do, and keeps well-recorded species from drowning the rest.
@@ -56,7 +57,8 @@ class ShardFolders:
         shard: the shard.
         features: output of ``encode_shard`` for it.
         points: output of ``sample_places`` for it.
-        live: its live view, whose rows alone take part; None where all of it is live.
+        live: its live view, whose rows alone take part, under the names that they have there; None where all of it is
+            live.
     """
 
     shard: Path
@@ -244,7 +246,7 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
     """Return the records of all shards that take part, the names of their covariates, and how many others there are."""
     if not shards:
         raise InputError("training table: expected the shards of a run's records, found none; widen region or month")
-    columns = ["observation_id", "photo_id", "species", "genus", "family", "growth_form"]
+    columns = [*KEY, *_TAXA]
     columns += ["latitude", "longitude", "observer", "observed_on"]
     parts, seen, names = [], 0, None
     for folders in shards:
@@ -257,12 +259,21 @@ def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool
         _check_names(found, names)
         own = _Rows(table, image, covariates, np.full((len(table), n_traits), np.nan))
         if folders.live is not None and folders.live != folders.shard:
-            own = _take(own, are_live(table, read_table(folders.live / OBSERVATIONS_FILE, SHARD_ROW, list(KEY))))
+            live = read_table(folders.live / OBSERVATIONS_FILE, SHARD_ROW, [*KEY, *_TAXA])
+            own = _take(own, are_live(table, live))
+            own.table[_TAXA] = _names_of(own.table["observation_id"], live)
         seen += len(own.table)
         # A shard is thinned before the next is read: rows without a photo are as wide as those with one.
         parts.append(_thinned(own, photos_only))
     rows = _thinned(_concatenate(parts), photos_only)
     return rows, names or (), seen - len(rows.table)
+
+
+def _names_of(observations: pd.Series, live: pd.DataFrame) -> pd.DataFrame:
+    """Return the names that observations have in a live view, index as given."""
+    named = live.drop_duplicates("observation_id").set_index("observation_id")[_TAXA].reindex(observations)
+    named.index = observations.index
+    return named
 
 
 def _thinned(rows: _Rows, photos_only: bool) -> _Rows:

@@ -137,3 +137,26 @@ def test_help_names_every_option() -> None:
     text = runner.invoke(app, ["backfill", "--help"]).output
     for option in ("--profile", "--region", "--months", "--mapped", "--model"):
         assert option in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["refresh", "--profile", "tiny", "--names-gate", "maybe"], "expected on or off, found 'maybe'"),
+        (["train-names", "--profile", "tiny", "--images", "."], "expected a folder and its layout"),
+        (
+            ["train-names", "--profile", "tiny", "--images", ".", "--layout", "flickr"],
+            "expected a folder and its layout",
+        ),
+        (["train-names", "--profile", "tiny", "--layout", "plantnet300k"], "expected a folder and its layout"),
+        (["train-names", "--profile", "nope"], "unknown profile 'nope'"),
+    ],
+)
+def test_wrong_words_about_names(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output

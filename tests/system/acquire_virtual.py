@@ -8,18 +8,19 @@ from pathlib import Path
 from plant_traits.run_spec import RunSpec
 from plant_traits.simulation.services import serve
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
-from plant_traits.sources.registry import NAMES, OBSERVATIONS
+from plant_traits.sources.registry import NAMES, OBSERVATIONS, VOTED
 from plant_traits.sources.web.client import Patience, Web
 from plant_traits.stages.acquisition import ACCOUNT, acquire, acquisitions, bring
 from plant_traits.stages.names import collect_names, keep_answers
 from plant_traits.stages.observations import build_observations
 from plant_traits.stages.taxa import gather_trait_records, summarise_taxa
+from plant_traits.stages.votes import name_by_votes
 
 SERVICES = ".services"
 
 
 def fetch_all(world: Path, mirror: Path, tables: Path, faults: float) -> None:
-    """Fetch tables and rasters, clean the observations into ``tables``, then fetch their photos."""
+    """Fetch tables and rasters, clean the observations into ``tables``, then fetch their votes and photos."""
     spec = RunSpec.resolve("tiny", faults=faults)
     bring(mirror, world, spec.inputs.brought)
     rates = {host: limits.requests_per_minute for host, limits in spec.hosts.items()}
@@ -54,8 +55,12 @@ def fetch_all(world: Path, mirror: Path, tables: Path, faults: float) -> None:
             names=tables,
             accepted=accepted,
         )
-        photos = {OBSERVATIONS: tables / "observations.parquet"}
-        acquire(spec, mirror, web, items=acquisitions(spec, OBSERVATIONS), tables=photos)
+        observations = tables / "observations.parquet"
+        voted = acquisitions(spec, VOTED)
+        acquire(spec, mirror, web, items=voted, tables={VOTED: observations})
+        folders = [mirror / wanted.item.into for wanted in voted]
+        name_by_votes(tables, identifications=folders, observations=tables, names=tables)
+        acquire(spec, mirror, web, items=acquisitions(spec, OBSERVATIONS), tables={OBSERVATIONS: observations})
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def contents(folder: Path) -> dict[str, str]:
         *mirror.glob("soilgrids/*.tif"),
         *mirror.glob("splotopen/*.txt"),
         *mirror.glob("photos/photos.parquet"),
+        *mirror.glob("identifications/*.parquet"),
         *(folder / "tables").glob("*.parquet"),
     ]
     return {x.relative_to(folder).as_posix(): hashlib.sha256(x.read_bytes()).hexdigest() for x in read}
@@ -79,7 +80,7 @@ def test_one_fault_in_ten_changes_no_table(world: Path, undisturbed: Path, tmp_p
     assert process.returncode == 0, output
     log = log_of(tmp_path)
     assert sum(log.faults().values()) > 0.05 * sum(log.requests().values())
-    assert len(contents(undisturbed)) == 2 + 1 + 19 + 9 + 3 + 1 + 10
+    assert len(contents(undisturbed)) == 2 + 1 + 19 + 9 + 3 + 1 + 2 + 11
     assert contents(tmp_path) == contents(undisturbed)
     assert log.over_rate() == []
     assert photos_asked_again(tmp_path) == 0

@@ -334,9 +334,9 @@ def test_intervals_against_plots_have_a_table(inputs: ReportInputs, tmp_path: Pa
 
 def names_told() -> NamesTold:
     counts = pd.DataFrame(
-        [("species", "photo", 800), ("genus", "coarser", 60), ("none", "contradicted_by_votes", 100),
-         ("none", "not_a_plant", 40)],
-        columns=["rank", "reason", "n"],
+        [("species", "photo", 700, 0), ("species", "votes", 100, 37), ("genus", "coarser", 60, 0),
+         ("none", "contradicted_by_votes", 100, 0), ("none", "not_a_plant", 40, 0)],
+        columns=["rank", "reason", "n", "renamed"],
     )  # fmt: skip
     effect = pd.DataFrame(
         [("height", 90, 3, 1, 0.05, 0.2, 0.011), ("wood_density", 0, 0, 0, np.nan, np.nan, np.nan)],
@@ -352,7 +352,16 @@ def test_names_are_told_where_there_was_a_gate(inputs: ReportInputs, page: str, 
     Collector(told)
     section = told[told.index('<section id="names">') :]
     section = " ".join(section[: section.index("</section>")].split())
-    for words in ("1,000 stated names", "80.0 %", "14.0 %", "votes agree on another name", "0.457", "0.432", "1.1 %"):
+    for words in (
+        "1,000 stated names",
+        "80.0 %",
+        "37 of them under the name",
+        "14.0 %",
+        "votes agree on another name",
+        "0.457",
+        "0.432",
+        "1.1 %",
+    ):
         assert words in section
     assert 'href="#names"' in told
 

@@ -13,6 +13,7 @@ import pytest
 from plant_traits.errors import ModelError, TableError
 from plant_traits.model.checkpoint import load_model
 from plant_traits.model.ensemble import Fitting
+from plant_traits.model.held_out_places import read_held_out_places
 from plant_traits.model.training import split_records
 from plant_traits.model.training_places import read_training_places
 from plant_traits.stages.training import said, train_model
@@ -47,7 +48,14 @@ def cleaning_in(folder: Path, rows: list[tuple[str, int]]) -> Path:
 def test_a_model_its_curves_and_the_splits_are_written(tmp_path: Path, asked: dict[str, Any]) -> None:
     found = trained_in(tmp_path / "model", asked)
     names = {path.name for path in (tmp_path / "model").iterdir()}
-    assert names == {"weights.safetensors", "card.yaml", "curves.csv", "splits.parquet", "training_places.safetensors"}
+    assert names == {
+        "weights.safetensors",
+        "card.yaml",
+        "curves.csv",
+        "splits.parquet",
+        "training_places.safetensors",
+        "held_out_places.parquet",
+    }
     model = load_model(tmp_path / "model", ("height", "sla"))
     assert model.model_id == found["model_id"]
     assert model.encoder_identity == "e1"
@@ -60,6 +68,12 @@ def test_a_model_its_curves_and_the_splits_are_written(tmp_path: Path, asked: di
     places = read_training_places(tmp_path / "model", model.model_id)
     placed = (expected == "fitting") & (np.arange(520) != 3)  # record 3 has no place
     assert len(places.block) == placed.sum()
+    told = read_held_out_places(tmp_path / "model", model.model_id)
+    assert told is not None
+    assert set(told["trait"]) <= {"height", "sla"}
+    records = told.groupby("trait")["n"].sum()
+    assert (records > 0).all()
+    assert (records <= (expected == "regions").sum()).all()
     curves = pd.read_csv(tmp_path / "model" / "curves.csv")
     assert curves.groupby(["member", "round", "trait"]).size().to_dict() == {
         (member, "first", trait): 2 for member in (0, 1) for trait in ("height", "sla")

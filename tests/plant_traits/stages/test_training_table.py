@@ -345,3 +345,26 @@ def test_rows_that_are_not_live_take_no_part(
     assert read.rows["observation_id"].fillna("-").tolist() == ["o0", "o2", "o6", "o8", "-", "-"]
     expected = [features_of_row(number) for number in (0, 2, 6, 8)]
     np.testing.assert_array_equal(read.training.image_features[:4], expected)
+
+
+def test_rows_take_the_names_that_they_have_in_the_live_view(
+    build: Build, traits: list[Trait], shards: list[ShardFolders], tmp_path: Path
+) -> None:
+    before, _ = build()
+    plain = read_training_table(before, traits).rows.set_index("observation_id")
+    before.rename(tmp_path / "before")
+    live = tmp_path / "live"
+    live.mkdir()
+    rows = pd.read_parquet(shards[0].shard / "observations.parquet")
+    renamed = (rows["observation_id"] == "o0").to_numpy()
+    rows.loc[renamed, ["species", "genus", "family"]] = ["herb sp.", None, None]
+    rows.loc[renamed, "growth_form"] = "herb"
+    write_table(rows, live / "observations.parquet", SHARD_ROW)
+    shards[:] = [replace(shards[0], live=live), shards[1]]
+    folder, summary = build()
+    named = read_training_table(folder, traits).rows.set_index("observation_id")
+    assert "o0" in plain.index
+    assert "o0" not in named.index  # no label is known of it any more
+    assert summary["lost"]["row without any label"] >= 1
+    others = plain.index.dropna().drop("o0")
+    pd.testing.assert_frame_equal(named.loc[others], plain.loc[others])

@@ -1,0 +1,188 @@
+"""Stages: the gate of names for one shard, and what it set aside in all of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from plant_traits.errors import ModelError
+from plant_traits.name_schemas import NAME_DECISION, VOTED_NAME
+from plant_traits.observations.shards import OBSERVATIONS_FILE
+from plant_traits.schemas import SHARD_ROW, read_table, write_table
+from plant_traits.stages.prediction import features_of
+from plant_traits.steps import Summary
+from plant_traits.taxa.gate.cross_fitted import EVIDENCE, CrossFittedNames, load_cross_fitted
+from plant_traits.taxa.gate.named_rows import name_rows
+from plant_traits.taxa.gate.rule import OF_VOTED, SET_ASIDE, decide_names
+from plant_traits.taxa.gate.settings import GateSettings
+from plant_traits.taxa.gate.voted import join_votes
+from plant_traits.taxa.prediction_sets.hierarchy import RANKS
+
+DECISIONS, ASIDE, ASIDE_TABLE, COUNTS, COUNTS_TABLE = (
+    "decisions.parquet",
+    "set_aside.parquet",
+    "set_aside.csv",
+    "names.json",
+    "names.csv",
+)
+_ABOUT = ["photo_id", "photo_url", "latitude", "longitude", "observed_on", "licence", "attribution", "dataset_key"]
+
+
+@lru_cache(maxsize=1)
+def _names(folder: Path) -> CrossFittedNames:
+    torch.set_num_threads(1)  # one process per core; more threads would only compete
+    return load_cross_fitted(folder)
+
+
+def gate_shard(
+    destination: Path,
+    *,
+    live: Path,
+    features: Path,
+    model: Path,
+    gate: Mapping[str, Any],
+    encoder_identity: str,
+    votes: Path | None = None,
+) -> Summary:
+    """Decide on the names of live rows; write ``decisions.parquet`` and the accepted ``observations.parquet``.
+
+    The accepted rows are a live view like any other: rows that were set aside are not in it, the others bear the name
+    that was accepted.
+
+    Args:
+        destination: an empty folder.
+        live: the shard's live view; the shard where all of it is live.
+        features: output of ``encode_shard`` for the shard.
+        model: output of ``train_names_on_shards`` or ``train_names_on_images``.
+        gate: the thresholds, ``GateSettings.parameters``.
+        encoder_identity: of the encoder that the run's features are made with.
+        votes: output of ``name_by_votes``; None where there are no votes.
+
+    Returns:
+        Counts of observations in, accepted at each rank, and set aside by reason.
+
+    Raises:
+        ModelError: the names model reads the features of another encoder.
+        TableError: a table is not what it should be.
+    """
+    names = _names(model)
+    if names.encoder_identity != encoder_identity:
+        raise ModelError(
+            f"gate of names: expected a names model of the encoder {encoder_identity}, found one of "
+            f"{names.encoder_identity}; run `plant-traits train-names`, or set --names-gate off"
+        )
+    settings = GateSettings.read(gate)
+    rows = read_table(live / OBSERVATIONS_FILE, SHARD_ROW)
+    voted = None if votes is None else read_table(votes / "votes.parquet", VOTED_NAME)
+    pictures = features_of(features, rows["photo_id"], encoder_identity)
+    first = ~rows["observation_id"].duplicated().to_numpy()
+    observations = join_votes(rows[first].reset_index(drop=True), voted)
+    place = pd.Index(observations["observation_id"]).get_indexer(pd.Index(rows["observation_id"])).astype(np.int64)
+    found = names.evidence(observations, observations[list(RANKS)], pictures, place)
+    of_voted = _evidence_of_voted(names, observations, pictures, place)
+    decisions = decide_names(observations.join(found).join(of_voted), settings)
+    write_table(decisions, destination / DECISIONS, NAME_DECISION)
+    write_table(name_rows(rows, decisions, names.taxonomy), destination / OBSERVATIONS_FILE, SHARD_ROW)
+    aside = decisions["rank"] == SET_ASIDE
+    return {
+        "in": {"observations": len(decisions)},
+        "out": {f"accepted at {rank.replace('_', ' ')}": n for rank, n in _counts(decisions["rank"][~aside])},
+        "lost": {
+            f"observation set aside: {why.replace('_', ' ')}": n for why, n in _counts(decisions["reason"][aside])
+        },
+        "model_id": names.model_id,
+    }
+
+
+def gather_decisions(
+    destination: Path, *, live: Mapping[str, Path], decided: Mapping[str, Path], told: Mapping[str, Any]
+) -> Summary:
+    """Gather the gate's decisions of all shards: how many at which rank and why, and what was set aside, for experts.
+
+    Writes ``decisions.parquet`` (all of them), ``set_aside.parquet`` and ``set_aside.csv`` (a row per photo or record
+    that was set aside: where it can be seen, whose it is, what was stated, what is suggested and why), ``names.csv``
+    (rank, reason, n observations, photos) and ``names.json`` (the same counts, the thresholds and the model).
+
+    Args:
+        destination: an empty folder.
+        live: the live views that the gate read, by shard.
+        decided: outputs of ``gate_shard`` by shard.
+        told: settings and model, as JSON, for ``names.json``.
+
+    Returns:
+        Counts of observations by rank and of those set aside by reason.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    photos: Counter[tuple[str, str]] = Counter()
+    schema = pa.schema([*NAME_DECISION, *(SHARD_ROW.field(name) for name in _ABOUT)])
+    with (
+        pq.ParquetWriter(destination / DECISIONS, NAME_DECISION, compression="zstd") as every,
+        pq.ParquetWriter(destination / ASIDE, schema, compression="zstd") as aside,
+    ):
+        for name, folder in decided.items():
+            decisions = read_table(folder / DECISIONS, NAME_DECISION)
+            every.write_table(pa.Table.from_pandas(decisions, schema=NAME_DECISION, preserve_index=False))
+            rows = read_table(live[name] / OBSERVATIONS_FILE, SHARD_ROW, ["observation_id", *_ABOUT])
+            joined = decisions.merge(rows, on="observation_id", how="left")
+            counts.update(_pairs(decisions))
+            photos.update(_pairs(joined[joined["photo_id"].notna()]))
+            out = joined[joined["rank"] == SET_ASIDE]
+            aside.write_table(pa.Table.from_pandas(out, schema=schema, preserve_index=False))
+    pd.read_parquet(destination / ASIDE).to_csv(destination / ASIDE_TABLE, index=False)
+    table = pd.DataFrame(
+        [(rank, reason, n, photos[rank, reason]) for (rank, reason), n in sorted(counts.items())],
+        columns=["rank", "reason", "n", "photos"],
+    )
+    table.to_csv(destination / COUNTS_TABLE, index=False)
+    content = {**told, "counts": table.to_dict("records"), "observations": int(table["n"].sum())}
+    (destination / COUNTS).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    by_rank: Counter[str] = Counter()
+    for (rank, _), n in sorted(counts.items()):
+        by_rank[rank] += n
+    return {
+        "in": {"observations": int(table["n"].sum())},
+        "out": {f"accepted at {rank.replace('_', ' ')}": n for rank, n in by_rank.items() if rank != SET_ASIDE},
+        "set aside": {reason: n for (rank, reason), n in sorted(counts.items()) if rank == SET_ASIDE},
+        **told,
+    }
+
+
+def _evidence_of_voted(
+    names: CrossFittedNames,
+    observations: pd.DataFrame,
+    features: np.ndarray[Any, np.dtype[np.float32]],
+    place: np.ndarray[Any, np.dtype[np.int64]],
+) -> pd.DataFrame:
+    """Return what photos say of the voted names that are valid and not the stated ones; NaN for all others."""
+    columns = [OF_VOTED + name for name in EVIDENCE[:3]]
+    out = pd.DataFrame(np.nan, index=observations.index, columns=columns)
+    asked = np.flatnonzero(observations["vote_valid"] & (observations["vote_name"] != observations["species"]))
+    if not asked.size:
+        return out
+    taxa = names.taxonomy.drop_duplicates("species").set_index("species").reindex(observations["vote_name"].iloc[asked])
+    stated = taxa.reset_index(names="species")[list(RANKS)]
+    number = np.full(len(observations), -1, dtype=np.int64)
+    number[asked] = np.arange(len(asked))
+    photos = np.flatnonzero(number[place] >= 0)
+    found = names.evidence(observations.iloc[asked], stated, features[photos], number[place[photos]])
+    out.iloc[asked] = found[list(EVIDENCE[:3])].to_numpy()
+    return out
+
+
+def _pairs(decisions: pd.DataFrame) -> Counter[tuple[str, str]]:
+    """Count decisions by rank and reason."""
+    return Counter(zip(decisions["rank"], decisions["reason"], strict=True))
+
+
+def _counts(values: pd.Series) -> list[tuple[str, int]]:
+    return [(str(name), int(n)) for name, n in values.value_counts().sort_index().items()]

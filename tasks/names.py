@@ -1,0 +1,250 @@
+"""Tasks: votes on names, the names model that a lineage keeps, and the gate that names pass before they are mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from plant_traits.code_version import code_version
+from plant_traits.errors import InputError
+from plant_traits.inference.cluster import ShardJob
+from plant_traits.kept_names_model import KeptNamesModel, find_kept_names, keep_names_model, names_differences
+from plant_traits.model.encoders import load_encoder
+from plant_traits.runs import point_at
+from plant_traits.stages import name_gate
+from plant_traits.stages.shards import ShardSet
+from plant_traits.stages.train_names import Layout, NamedShard, train_names_on_images, train_names_on_shards
+from plant_traits.stages.votes import name_by_votes, state_of_identifications
+from plant_traits.steps import Artifact
+from plant_traits.taxa.gate.fitting import CrossFitting
+from plant_traits.taxa.gate.settings import GateSettings
+from plant_traits.taxa.votes.vote_rule import VoteRule
+from tasks.context import RunContext
+from tasks.sources import fetch_identifications
+
+ON, OFF = "on", "off"
+DECISIONS = "decisions on names"
+
+logger = logging.getLogger("plant_traits.run")
+
+
+@dataclass(frozen=True)
+class AcceptedNames:
+    """The live rows of a run's shards under the names it maps and trains on.
+
+    Attributes:
+        live: a collection of live views, see ``plant_traits.stages.shards.ShardSet``.
+        made_of: outputs of the stages behind it, by name; none where names are taken as stated.
+    """
+
+    live: Artifact
+    made_of: Mapping[str, Artifact] = field(default_factory=dict)
+
+    @property
+    def decisions(self) -> Artifact | None:
+        """What the gate decided, gathered from all shards; None where names are taken as stated."""
+        return self.made_of.get(DECISIONS)
+
+
+@task(name="choose names model", cache_policy=NO_CACHE)
+def choose_names_model(run: RunContext, names_gate: str) -> KeptNamesModel | None:
+    """Return the names model that the run's lineage keeps, None where names are to be taken as stated.
+
+    Args:
+        run: the run.
+        names_gate: ``on`` for the lineage's names model, where it keeps one of the run's photo encoder; ``off`` for
+            none.
+
+    Raises:
+        InputError: it is another word.
+    """
+    check_gate(names_gate)
+    if names_gate == OFF:
+        return None
+    kept = find_kept_names(run.workspace, run.spec.lineage)
+    if kept is None:
+        return None
+    other = names_differences(kept, _wanted(run))
+    if other:
+        logger.warning("the kept names model has another %s: names are not judged by it", " and ".join(other))
+        return None
+    return kept
+
+
+@task(name="name by votes", cache_policy=NO_CACHE)
+def vote_on_names(
+    run: RunContext, world: Artifact | None, observations: Artifact, names: Artifact | None
+) -> Artifact | None:
+    """Fetch what people say the observations are, and make one name of it each; None where nobody is asked."""
+    folders = fetch_identifications(run, world, observations)
+    if not folders:
+        return None
+    rule = VoteRule()
+    return run.step(
+        "votes",
+        "votes",
+        partial(
+            name_by_votes,
+            identifications=folders,
+            observations=run.store.fetch(observations),
+            names=None if names is None else run.store.fetch(names),
+            rule=rule,
+        ),
+        parameters={"rule": rule.parameters},
+        inputs={
+            "identifications": state_of_identifications(folders),
+            "observations": observations.digest,
+            **({} if names is None else {"names": names.digest}),
+        },
+    )
+
+
+@task(name="train names", cache_policy=NO_CACHE)
+def train_names_model(run: RunContext, shards: ShardSet, features: Artifact, votes: Artifact | None) -> KeptNamesModel:
+    """Train a names model on the run's photos, and keep it for the runs that follow."""
+    how, encoder = _how(run), _encoder_identity(run)
+    most = run.spec.profile.names.photos_per_species
+    parts = [run.store.members(x) for x in (shards.shards, shards.live, features)]
+    folders = [NamedShard(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
+    model = run.step(
+        "names model",
+        "names-model",
+        partial(
+            train_names_on_shards,
+            shards=folders,
+            votes=None if votes is None else run.store.fetch(votes),
+            how=how,
+            photos_per_species=most,
+            encoder_identity=encoder,
+        ),
+        parameters={"how": how.parameters, "photos_per_species": most, "encoder": encoder},
+        inputs={
+            "live": shards.live.digest,
+            "features": features.digest,
+            **({} if votes is None else {"votes": votes.digest}),
+        },
+        with_progress=True,
+    )
+    return _keep(run, model, str(run.spec.month))
+
+
+@task(name="train names on images", cache_policy=NO_CACHE)
+def train_names_model_on_images(run: RunContext, images: Path, layout: Layout, taxa: Artifact | None) -> KeptNamesModel:
+    """Train a names model on a set of labelled images, and keep it for the runs that follow."""
+    how, settings = _how(run), run.spec.profile.model
+    most = run.spec.profile.names.photos_per_species
+    model = run.step(
+        "names model",
+        "names-model",
+        partial(
+            train_names_on_images,
+            images=images,
+            layout=layout,
+            encoder=settings.encoder,
+            location=settings.encoder_location,
+            growth_forms=None if taxa is None else run.store.fetch(taxa),
+            how=how,
+            photos_per_species=most,
+            device=run.device,
+        ),
+        parameters={
+            "how": how.parameters,
+            "photos_per_species": most,
+            "encoder": _encoder_identity(run),
+            "layout": layout,
+        },
+        inputs={"images": state_of_images(images), **({} if taxa is None else {"taxa": taxa.digest})},
+        with_progress=True,
+    )
+    return _keep(run, model, None)
+
+
+@task(name="gate names", cache_policy=NO_CACHE)
+def gate_names(
+    run: RunContext, shards: ShardSet, features: Artifact, kept: KeptNamesModel, votes: Artifact | None
+) -> AcceptedNames:
+    """Decide on the name of every live observation, a shard at a time, and gather what was set aside."""
+    settings = GateSettings.read(run.spec.profile.names.gate)
+    of_features, live = run.store.members(features), run.store.members(shards.live)
+    jobs = {
+        name: ShardJob(
+            step="name-gate",
+            function=name_gate.gate_shard,
+            code=code_version(name_gate.__name__),
+            inputs={
+                "live": rows,
+                "features": of_features[name],
+                "model": kept.model,
+                **({} if votes is None else {"votes": votes}),
+            },
+            parameters={"gate": settings.parameters, "encoder_identity": _encoder_identity(run)},
+        )
+        for name, rows in live.items()
+    }
+    accepted = run.jobs("names gate", "named-shards", jobs)
+    decided = run.store.members(accepted)
+    told = {"gate": settings.parameters, "model": kept.told}
+    decisions = run.step(
+        DECISIONS,
+        "name-decisions",
+        partial(
+            name_gate.gather_decisions,
+            live={name: run.store.fetch(rows) for name, rows in live.items()},
+            decided={name: run.store.fetch(rows) for name, rows in decided.items()},
+            told=told,
+        ),
+        parameters={"told": told},
+        inputs={"live": shards.live.digest, "decided": accepted.digest},
+    )
+    point_at(run.workspace, "names", run.spec.name, decisions)
+    made_of = {"names model": kept.model, "names gate": accepted, DECISIONS: decisions}
+    return AcceptedNames(accepted, made_of if votes is None else {"votes": votes, **made_of})
+
+
+def check_gate(names_gate: str) -> None:
+    """Check the word for the gate.
+
+    Raises:
+        InputError: it is neither ``on`` nor ``off``.
+    """
+    if names_gate not in (ON, OFF):
+        raise InputError(f"names gate: expected {ON} or {OFF}, found {names_gate!r}; say one of them")
+
+
+def state_of_images(folder: Path) -> str:
+    """Return a hash of the names and sizes of a folder's files: of hundreds of thousands of images none is read."""
+    digest = hashlib.sha256()
+    for path in sorted(x for x in folder.rglob("*") if x.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _keep(run: RunContext, model: Artifact, month: str | None) -> KeptNamesModel:
+    kept = KeptNamesModel(model, run.spec.name, month, _wanted(run))
+    keep_names_model(run.workspace, run.spec.lineage, kept)
+    point_at(run.workspace, "names-models", run.spec.name, model)
+    return kept
+
+
+def _how(run: RunContext) -> CrossFitting:
+    settings = run.spec.profile.names
+    how = CrossFitting()
+    fitting = replace(how.fit.how, epochs=settings.epochs)
+    return replace(how, folds=settings.folds, fit=replace(how.fit, how=fitting))
+
+
+def _encoder_identity(run: RunContext) -> str:
+    settings = run.spec.profile.model
+    return load_encoder(settings.encoder, settings.encoder_location).identity
+
+
+def _wanted(run: RunContext) -> dict[str, str]:
+    """Return what a names model must have in common with a run."""
+    return {"photo encoder": _encoder_identity(run)}

@@ -9,7 +9,7 @@ altered copies of themselves. Logit adjustment is trained with these parts of Ta
 from what the loss brings. Batches have the published proportions (8 tail photos on 32) at four times the size. Every
 training is kept in the folder, so that a second run only adds what is missing. Writes a Markdown report.
 
-    python benchmarks/names.py folder ../shared/data report.md [workers]
+    python benchmarks/names.py folder DIR report.md [workers]
 """
 
 from __future__ import annotations

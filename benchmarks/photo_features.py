@@ -4,7 +4,7 @@ Every photo of the folder `photos/inat_ucsc` of the real data takes the species 
 similarity, photos of its own observation excluded. Chance is what a neighbour drawn at random would reach. Prints one
 line per encoder.
 
-    python benchmarks/photo_features.py ../shared/data dinov2-small efficientnet-lite0 dinov2-small+efficientnet-lite0
+    python benchmarks/photo_features.py DIR dinov2-small efficientnet-lite0 dinov2-small+efficientnet-lite0
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each variant is the profile ``real`` with other model settings, run through the 
 only training and what follows it is computed again. Prints the area-weighted r of the published map against the plots,
 on its own cells.
 
-    python benchmarks/real_settings.py ../shared/data workspace
+    python benchmarks/real_settings.py DIR workspace
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ class Pace:
         self._sleep = sleep
         self._longest_wait = longest_wait_s
         self._one_at_a_time = threading.Lock()  # threads of one process queue here, not in SQLite's slow retries
-        self._opened: tuple[int, sqlite3.Connection] | None = None  # by process: a forked one opens its own
+        # By process: a forked one opens its own, and leaves alone what it inherited, which is not its to close.
+        self._opened: dict[int, sqlite3.Connection] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._transaction() as connection:
             for statement in _TABLES:
@@ -146,13 +147,13 @@ class Pace:
 
     def _connection(self) -> sqlite3.Connection:
         process = os.getpid()
-        if self._opened is None or self._opened[0] != process:
+        if process not in self._opened:
             connection = sqlite3.connect(self._path, timeout=60.0, isolation_level=None, check_same_thread=False)
             # What a killed process wrote is kept; only a power cut may lose the last entries of the account.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = PERSIST")
-            self._opened = (process, connection)
-        return self._opened[1]
+            self._opened[process] = connection
+        return self._opened[process]
 
 
 def _add(connection: sqlite3.Connection, host: str, now: float, requests: int, size: int) -> None:

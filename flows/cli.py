@@ -51,7 +51,10 @@ ModelOption = Annotated[
 ]
 NamesGateOption = Annotated[
     str,
-    typer.Option(help="on: judge names by votes and photos where a names model is kept; off: take them as stated."),
+    typer.Option(
+        help="on: judge names by votes and photos where a names model is kept; off: take them as stated. The kept "
+        "trait model is not trained anew for that: say --model new."
+    ),
 ]
 ScratchOption = Annotated[Path | None, typer.Option(help="Local folder for work in progress.")]
 DataOption = Annotated[

@@ -22,6 +22,7 @@ def refresh_maps(run: RunContext, model: str = "kept", names_gate: str = "on") -
         model: ``kept``, ``new``, or the folder or address of a model, see ``flows.refresh.refresh``.
         names_gate: ``on`` or ``off``, see there.
     """
+    run.spec.region.check_holds_cells(run.spec.grid)
     records = gather_records(run)
     world, inputs = records.world, records.inputs
     covariates = bring_to_grid(run, world, inputs)

@@ -77,14 +77,13 @@ class RunSpec:
 
         Raises:
             CatalogError: the profile or region is unknown.
-            GridError: the grid or region cannot be read, or no cell's centre lies in the region.
+            GridError: the grid or region cannot be read.
             MissingInputError: the data folder is not set or not there.
             InputError: a GeoJSON file cannot be used.
         """
         catalog = catalog or load_catalog()
         entry = catalog.profile(profile)
         mapped, cells = find_region(region or entry.region, catalog), Grid.parse(grid or entry.grid)
-        mapped.check_holds_cells(cells)
         return cls(
             catalog=catalog,
             profile=entry,

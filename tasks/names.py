@@ -31,6 +31,7 @@ from tasks.sources import fetch_identifications
 
 ON, OFF = "on", "off"
 DECISIONS = "decisions on names"
+_LABELS = (".json", ".csv", ".tsv", ".txt")
 
 logger = logging.getLogger("plant_traits.run")
 
@@ -173,23 +174,36 @@ def gate_names(
     """Decide on the name of every live observation, a shard at a time, and gather what was set aside."""
     settings = GateSettings.read(run.spec.profile.names.gate)
     of_features, live = run.store.members(features), run.store.members(shards.live)
-    jobs = {
+    code, encoder = code_version(name_gate.__name__), _encoder_identity(run)
+    said = {} if votes is None else run.store.members(_cut(run, live, votes, code))
+    judging = {
         name: ShardJob(
             step="name-gate",
             function=name_gate.gate_shard,
-            code=code_version(name_gate.__name__),
+            code=code,
             inputs={
                 "live": rows,
                 "features": of_features[name],
                 "model": kept.model,
-                **({} if votes is None else {"votes": votes}),
+                **({"votes": said[name]} if said else {}),
             },
-            parameters={"gate": settings.parameters, "encoder_identity": _encoder_identity(run)},
+            parameters={"gate": settings.parameters, "encoder_identity": encoder},
         )
         for name, rows in live.items()
     }
-    accepted = run.jobs("names gate", "named-shards", jobs)
-    decided = run.store.members(accepted)
+    gated = run.jobs("names gate", "gated-shards", judging)
+    decided = run.store.members(gated)
+    accepting = {
+        name: ShardJob(
+            step="named-shard",
+            function=name_gate.accept_shard,
+            code=code,
+            inputs={"live": rows, "decisions": decided[name], "model": kept.model},
+            parameters={},
+        )
+        for name, rows in live.items()
+    }
+    accepted = run.jobs("accepted names", "named-shards", accepting)
     told = {"gate": settings.parameters, "model": kept.told}
     decisions = run.step(
         DECISIONS,
@@ -201,10 +215,10 @@ def gate_names(
             told=told,
         ),
         parameters={"told": told},
-        inputs={"live": shards.live.digest, "decided": accepted.digest},
+        inputs={"live": shards.live.digest, "decided": gated.digest},
     )
     point_at(run.workspace, "names", run.spec.name, decisions)
-    made_of = {"names model": kept.model, "names gate": accepted, DECISIONS: decisions}
+    made_of = {"names model": kept.model, "names gate": gated, "accepted names": accepted, DECISIONS: decisions}
     return AcceptedNames(accepted, made_of if votes is None else {"votes": votes, **made_of})
 
 
@@ -219,11 +233,29 @@ def check_gate(names_gate: str) -> None:
 
 
 def state_of_images(folder: Path) -> str:
-    """Return a hash of the names and sizes of a folder's files: of hundreds of thousands of images none is read."""
+    """Return a hash of a set of images: names and sizes of all files, and what those hold that are no images."""
     digest = hashlib.sha256()
     for path in sorted(x for x in folder.rglob("*") if x.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
+        if path.suffix.lower() in _LABELS:
+            with path.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
+
+
+def _cut(run: RunContext, live: Mapping[str, Artifact], votes: Artifact, code: str) -> Artifact:
+    """Cut the votes by shard."""
+    jobs = {
+        name: ShardJob(
+            step="shard-votes",
+            function=name_gate.cut_votes,
+            code=code,
+            inputs={"live": rows, "votes": votes},
+            parameters={},
+        )
+        for name, rows in live.items()
+    }
+    return run.jobs("votes of shards", "votes-of-shards", jobs)
 
 
 def _keep(run: RunContext, model: Artifact, month: str | None) -> KeptNamesModel:

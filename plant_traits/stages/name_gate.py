@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -20,12 +21,14 @@ from plant_traits.name_schemas import NAME_DECISION, VOTED_NAME
 from plant_traits.observations.shards import OBSERVATIONS_FILE
 from plant_traits.schemas import SHARD_ROW, read_table, write_table
 from plant_traits.stages.prediction import features_of
+from plant_traits.stages.votes import VOTES
 from plant_traits.steps import Summary
 from plant_traits.taxa.gate.cross_fitted import EVIDENCE, CrossFittedNames, load_cross_fitted
 from plant_traits.taxa.gate.named_rows import name_rows
 from plant_traits.taxa.gate.rule import OF_VOTED, SET_ASIDE, decide_names
 from plant_traits.taxa.gate.settings import GateSettings
 from plant_traits.taxa.gate.voted import join_votes
+from plant_traits.taxa.names import genus
 from plant_traits.taxa.prediction_sets.hierarchy import RANKS
 
 DECISIONS, ASIDE, ASIDE_TABLE, COUNTS, COUNTS_TABLE = (
@@ -44,6 +47,51 @@ def _names(folder: Path) -> CrossFittedNames:
     return load_cross_fitted(folder)
 
 
+def cut_votes(destination: Path, *, live: Path, votes: Path) -> Summary:
+    """Take a shard's share of the votes, so that it is judged anew only where its own have changed.
+
+    Args:
+        destination: an empty folder; ``votes.parquet`` goes there.
+        live: the shard's live view; the shard where all of it is live.
+        votes: output of ``name_by_votes``.
+
+    Returns:
+        Count of observations with votes.
+
+    Raises:
+        TableError: a table is not what it should be.
+    """
+    ids = read_table(live / OBSERVATIONS_FILE, SHARD_ROW, ["observation_id"])["observation_id"].drop_duplicates()
+    voted = pq.read_table(votes / VOTES, filters=pc.field("observation_id").isin(pa.array(ids, pa.string())))
+    write_table(voted.to_pandas(), destination / VOTES, VOTED_NAME)
+    return {"out": {"observations with votes": len(voted)}}
+
+
+def accept_shard(destination: Path, *, live: Path, decisions: Path, model: Path) -> Summary:
+    """Bring live rows under the names that were accepted; write ``observations.parquet``.
+
+    The accepted rows are a live view like any other: rows that were set aside are not in it, the others bear the name
+    that was accepted. Where a decision changes and no name does, they stay the same to the bit.
+
+    Args:
+        destination: an empty folder.
+        live: the shard's live view; the shard where all of it is live.
+        decisions: output of ``gate_shard``.
+        model: the names model, for what it knows of species.
+
+    Returns:
+        Count of rows.
+
+    Raises:
+        TableError: a table is not what it should be, or a row has no decision.
+    """
+    rows = read_table(live / OBSERVATIONS_FILE, SHARD_ROW)
+    decided = read_table(decisions / DECISIONS, NAME_DECISION)
+    accepted = name_rows(rows, decided, _names(model).taxonomy)
+    write_table(accepted, destination / OBSERVATIONS_FILE, SHARD_ROW)
+    return {"out": {"rows under accepted names": len(accepted)}}
+
+
 def gate_shard(
     destination: Path,
     *,
@@ -54,10 +102,7 @@ def gate_shard(
     encoder_identity: str,
     votes: Path | None = None,
 ) -> Summary:
-    """Decide on the names of live rows; write ``decisions.parquet`` and the accepted ``observations.parquet``.
-
-    The accepted rows are a live view like any other: rows that were set aside are not in it, the others bear the name
-    that was accepted.
+    """Decide on the names of live rows; write ``decisions.parquet``.
 
     Args:
         destination: an empty folder.
@@ -66,7 +111,7 @@ def gate_shard(
         model: output of ``train_names_on_shards`` or ``train_names_on_images``.
         gate: the thresholds, ``GateSettings.parameters``.
         encoder_identity: of the encoder that the run's features are made with.
-        votes: output of ``name_by_votes``; None where there are no votes.
+        votes: output of ``cut_votes`` for the shard; None where there are no votes.
 
     Returns:
         Counts of observations in, accepted at each rank, and set aside by reason.
@@ -83,7 +128,7 @@ def gate_shard(
         )
     settings = GateSettings.read(gate)
     rows = read_table(live / OBSERVATIONS_FILE, SHARD_ROW)
-    voted = None if votes is None else read_table(votes / "votes.parquet", VOTED_NAME)
+    voted = None if votes is None else read_table(votes / VOTES, VOTED_NAME)
     pictures = features_of(features, rows["photo_id"], encoder_identity)
     first = ~rows["observation_id"].duplicated().to_numpy()
     observations = join_votes(rows[first].reset_index(drop=True), voted)
@@ -92,7 +137,6 @@ def gate_shard(
     of_voted = _evidence_of_voted(names, observations, pictures, place)
     decisions = decide_names(observations.join(found).join(of_voted), settings)
     write_table(decisions, destination / DECISIONS, NAME_DECISION)
-    write_table(name_rows(rows, decisions, names.taxonomy), destination / OBSERVATIONS_FILE, SHARD_ROW)
     aside = decisions["rank"] == SET_ASIDE
     return {
         "in": {"observations": len(decisions)},
@@ -138,7 +182,7 @@ def gather_decisions(
             photos.update(_pairs(joined[joined["photo_id"].notna()]))
             out = joined[joined["rank"] == SET_ASIDE]
             aside.write_table(pa.Table.from_pandas(out, schema=schema, preserve_index=False))
-    pd.read_parquet(destination / ASIDE).to_csv(destination / ASIDE_TABLE, index=False)
+    as_text(pd.read_parquet(destination / ASIDE)).to_csv(destination / ASIDE_TABLE, index=False)
     table = pd.DataFrame(
         [(rank, reason, n, photos[rank, reason]) for (rank, reason), n in sorted(counts.items())],
         columns=["rank", "reason", "n", "photos"],
@@ -171,6 +215,7 @@ def _evidence_of_voted(
         return out
     taxa = names.taxonomy.drop_duplicates("species").set_index("species").reindex(observations["vote_name"].iloc[asked])
     stated = taxa.reset_index(names="species")[list(RANKS)]
+    stated["genus"] = stated["genus"].fillna(genus(stated["species"]))
     number = np.full(len(observations), -1, dtype=np.int64)
     number[asked] = np.arange(len(asked))
     photos = np.flatnonzero(number[place] >= 0)
@@ -186,3 +231,12 @@ def _pairs(decisions: pd.DataFrame) -> Counter[tuple[str, str]]:
 
 def _counts(values: pd.Series) -> list[tuple[str, int]]:
     return [(str(name), int(n)) for name, n in values.value_counts().sort_index().items()]
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Mark text that a spreadsheet would take for a formula: it was written by strangers, and experts open the file."""
+    out = table.copy()
+    for name in table.select_dtypes(include=["object", "string"]).columns:
+        formula = table[name].astype("string").str.match(r"[=+\-@\t\r]").fillna(False).to_numpy(dtype=bool)
+        out.loc[formula, name] = "'" + table[name][formula].astype("string")
+    return out

@@ -16,7 +16,6 @@ from data_catalog import Catalog
 from plant_traits.errors import GridError
 from plant_traits.grid import Grid
 from plant_traits.regions import Collected, Region, shape_hash
-from plant_traits.run_spec import RunSpec
 
 TRIANGLE = shapely.MultiPolygon([shapely.Polygon([(0, 0), (10, 0), (0, 10)])])
 RING = shapely.MultiPolygon([shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6), (3, 6)]])])
@@ -148,9 +147,3 @@ def test_a_region_must_hold_the_centre_of_a_cell(region: Region, found: bool) ->
     with pytest.raises(GridError, match="found none, so its map would be empty; choose a finer grid"):
         region.check_holds_cells(Grid.parse("1deg"))
     region.check_holds_cells(Grid.parse("0.1deg"))
-
-
-def test_a_run_of_a_region_without_cells_is_refused() -> None:
-    with pytest.raises(GridError, match="its map would be empty"):
-        RunSpec.resolve("tiny", region="10.6,40.6,10.9,40.9", grid="1deg")
-    assert RunSpec.resolve("tiny", region="10.6,40.6,10.9,40.9", grid="0.1deg").region.west == 10.6

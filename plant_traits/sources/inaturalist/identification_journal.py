@@ -26,6 +26,7 @@ _KEPT = [name for name in IDENTIFICATION.names if name not in {"occurrence_id", 
 _KEPT.remove("previous_taxon_name")
 _BATCH = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST = 2**63
 _MICROSECOND = timedelta(microseconds=1)
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS answer (asked TEXT PRIMARY KEY, month TEXT NOT NULL, rows TEXT) WITHOUT ROWID",
@@ -87,12 +88,13 @@ class IdentificationJournal:
         return [asked for (asked,) in rows]
 
     def keep(self, asked: Sequence[str], observations: Sequence[Mapping[str, Any]], month: Month) -> None:
-        """Keep the answers to a question; what was asked and is not among the observations is kept as gone."""
-        found = {key: entry for entry in observations for key in (str(entry.get("id")), str(entry.get("uuid")))}
-        answers = [(key, str(month), _written(found[key]) if key in found else None) for key in asked]
+        """Keep the answers to a question; what is not among the observations, or cannot be read, is kept as gone."""
+        readable = [(entry, rows) for entry in observations if (rows := _written(entry)) is not None]
+        found = {key: rows for entry, rows in readable for key in (str(entry.get("id")), str(entry.get("uuid")))}
+        answers = [(key, str(month), found.get(key)) for key in asked]
         taxa = [
             (number, x.get("name"), x.get("rank"), _above(number, x), x.get("is_active", True))
-            for number, x in sorted(known_taxa(observations).items())
+            for number, x in sorted(known_taxa([entry for entry, _ in readable]).items())
         ]
         self._connection.execute("BEGIN")
         self._connection.executemany("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", answers)
@@ -100,7 +102,7 @@ class IdentificationJournal:
         self._connection.execute("COMMIT")
 
     def count(self) -> dict[str, int]:
-        """Return how many wanted observations are answered, gone and not asked."""
+        """Return how many wanted observations are answered, gone (or answered unreadably) and not asked."""
         answered, gone, missing = self._connection.execute(
             "SELECT count(a.rows), count(a.month) - count(a.rows), count(*) - count(a.month) "
             "FROM temp.wanted LEFT JOIN answer AS a USING (asked)"
@@ -157,8 +159,16 @@ def _by_then(said: list[dict[str, Any]], end: int) -> tuple[list[dict[str, Any]]
     return known, len(said) - len(known)
 
 
-def _written(observation: Mapping[str, Any]) -> str:
-    rows = identifications([observation])
+def _written(observation: Mapping[str, Any]) -> str | None:
+    """Return the identifications of an observation as JSON; None where the answer is not what it should be."""
+    try:
+        rows = identifications([observation])
+        for number, taxon in known_taxa([observation]).items():
+            _above(number, taxon)
+            if not 0 <= number < _LARGEST:
+                return None
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return None
     for row in rows:
         if row["created_at"] is not None:
             row["created_at"] = (row["created_at"] - _EPOCH) // _MICROSECOND

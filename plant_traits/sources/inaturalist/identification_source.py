@@ -84,7 +84,7 @@ class InaturalistIdentifications:
                 if request.progress is not None:
                     request.progress(done, len(due))
             counts = journal.count()
-        lost = {"observations iNaturalist no longer has": counts["gone"]} if counts["gone"] else {}
+        lost = {"observations iNaturalist no longer has, or not readably": counts["gone"]} if counts["gone"] else {}
         facts = {"observations": sum(counts.values()), "asked_now": len(due)}
         return Fetched((), {**facts, "of_other_services": _others(request)}, lost)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.errors import ModelError
-from plant_traits.taxa.gate.calibration import GateCalibration, fit_calibration
+from plant_traits.taxa.gate.calibration import OPEN_SET, SPECIES, GateCalibration, fit_calibration
 from plant_traits.taxa.gate.conformity import NameJudge
 from plant_traits.taxa.gate.cross_fitted import CrossFittedNames
 from plant_traits.taxa.gate.folds import folds_of, observers_of
@@ -109,7 +109,10 @@ def fit_cross_fitted(
         stated = rows.iloc[own[first]]
         observation = pd.Index(position).get_indexer(pd.Index(rows["observation_id"].iloc[own])).astype(np.int64)
         fit = judge.fit_of(features[own], observation, stated[list(RANKS)])
-        calibrations.append(fit_calibration(fit.conformities))
+        # Who is of no known species has no part in how far known ones lie.
+        known = np.isfinite(fit.conformities[SPECIES])
+        held = {**fit.conformities, OPEN_SET: np.where(known, fit.conformities[OPEN_SET], np.nan)}
+        calibrations.append(fit_calibration(held))
         judges.append(judge)
         best = judge.model.taxa.iloc[fit.best]
         for rank in named:

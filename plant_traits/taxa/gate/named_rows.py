@@ -58,5 +58,6 @@ def _rename(rows: pd.DataFrame, name: pd.Series, taxonomy: pd.DataFrame) -> None
     rows.loc[name.index, "species"] = name
     rows.loc[name.index, "genus"] = of_name
     rows.loc[name.index, "family"] = family
-    rows.loc[name.index, "growth_form"] = taxa["growth_form"]
+    form = taxa["growth_form"].fillna(rows.loc[name.index, "growth_form"].where(same_genus))
+    rows.loc[name.index, "growth_form"] = form
     rows.loc[name.index, "taxon_key"] = None

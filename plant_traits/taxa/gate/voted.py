@@ -36,7 +36,7 @@ def join_votes(observations: pd.DataFrame, voted: pd.DataFrame | None) -> pd.Dat
 def with_votes(rows: pd.DataFrame, voted: pd.DataFrame | None) -> pd.DataFrame:
     """Return rows under the names that names are learned from: voted ones where valid, else stated ones.
 
-    Where several votes agree on no species the row's species is null.
+    Where several votes are not valid and lead to another name than the stated one, or to none, the species is null.
 
     Args:
         rows: columns observation_id, species, genus, family and growth_form.
@@ -47,7 +47,8 @@ def with_votes(rows: pd.DataFrame, voted: pd.DataFrame | None) -> pd.DataFrame:
     told = join_votes(rows[["observation_id"]], voted)
     of_species = told["vote_name"].str.contains(" ", regex=False, na=False)
     valid = told["vote_valid"] & of_species
-    open_ones = ~valid & (told["n_votes"] >= SEVERAL_VOTES)
+    otherwise = told["vote_name"].isna() | (told["vote_name"] != rows["species"])
+    open_ones = ~valid & otherwise & (told["n_votes"] >= SEVERAL_VOTES)
     other = valid & (told["vote_name"] != rows["species"])
     out = rows.copy()
     out.loc[other, "species"] = told["vote_name"][other]

@@ -15,7 +15,7 @@ from plant_traits.model.features import PhotoFeatures, write_features
 from plant_traits.model.photo_hashes import hashes_of_bytes
 from plant_traits.name_schemas import NAME_DECISION, VOTED_NAME
 from plant_traits.schemas import SHARD_ROW, read_table, write_table
-from plant_traits.stages.name_gate import gate_shard, gather_decisions
+from plant_traits.stages.name_gate import accept_shard, as_text, cut_votes, gate_shard, gather_decisions
 from plant_traits.stages.train_names import NamedShard, train_names_on_images, train_names_on_shards
 from plant_traits.taxa.gate.fitting import CrossFitting
 from plant_traits.taxa.gate.settings import GateSettings
@@ -90,15 +90,31 @@ def model(shards: list[NamedShard], tmp_path_factory: pytest.TempPathFactory) ->
 
 def gated(shard: NamedShard, model: Path, folder: Path, votes: Path | None = None, **gate: object) -> dict:
     folder.mkdir(exist_ok=True)
-    return gate_shard(
+    if votes is not None:
+        (folder / "cut").mkdir()
+        cut_votes(folder / "cut", live=shard.live, votes=votes)
+    told = gate_shard(
         folder,
         live=shard.live,
         features=shard.features,
         model=model,
         gate=GATE | gate,
         encoder_identity=ENCODER,
-        votes=votes,
+        votes=None if votes is None else folder / "cut",
     )
+    accept_shard(folder, live=shard.live, decisions=folder, model=model)
+    return told
+
+
+def test_a_shard_gets_its_own_votes(shards: list[NamedShard], tmp_path: Path) -> None:
+    ids = read_table(shards[0].live / "observations.parquet", SHARD_ROW)["observation_id"]
+    rows = [(ids[3], "Rosa alba", True, 4.0, 0.9, 3, None), ("somewhere else", "Rosa alba", True, 4.0, 0.9, 3, None)]
+    for name in ("votes", "cut"):
+        (tmp_path / name).mkdir()
+    write_table(pd.DataFrame(rows, columns=VOTED_NAME.names), tmp_path / "votes" / "votes.parquet", VOTED_NAME)
+    told = cut_votes(tmp_path / "cut", live=shards[0].live, votes=tmp_path / "votes")
+    assert told == {"out": {"observations with votes": 1}}
+    assert read_table(tmp_path / "cut" / "votes.parquet", VOTED_NAME)["observation_id"].tolist() == [ids[3]]
 
 
 def test_photos_that_names_are_learned_from_are_counted(model: tuple[Path, dict]) -> None:
@@ -232,3 +248,12 @@ def test_wrong_words_are_refused(tmp_path: Path) -> None:
             photos_per_species=70,
             device="cpu",
         )
+
+
+def test_text_of_strangers_is_no_formula() -> None:
+    table = pd.DataFrame({"attribution": ['=HYPERLINK("http://x","y")', "+1", "Ann", None, "@b"], "p": [-1.0] * 5})
+    told = as_text(table)
+    assert told["attribution"].tolist()[:3] == ['\'=HYPERLINK("http://x","y")', "'+1", "Ann"]
+    assert told["attribution"][4] == "'@b"
+    assert pd.isna(told["attribution"][3])
+    assert told["p"].tolist() == [-1.0] * 5

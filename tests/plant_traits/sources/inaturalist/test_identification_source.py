@@ -202,10 +202,27 @@ def test_what_was_replaced_after_the_month_was_current_then(loopback: Server, we
 def test_an_observation_that_is_gone_is_counted_and_not_asked_again(loopback: Server, web: Web, tmp_path: Path) -> None:
     loopback.answer = service = Service([observation(7)])
     manifest, rows = acquired(request_in(tmp_path, [f"{GBIF}7", f"{GBIF}8"]), web)
-    assert manifest.lost == {"observations iNaturalist no longer has": 1}
+    assert manifest.lost == {"observations iNaturalist no longer has, or not readably": 1}
     assert rows["observation_id"].tolist() == [7]
     acquired(request_in(tmp_path, [f"{GBIF}8"]), web)
     assert len(service.queries) == 1
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"identifications": [{"user": {"id": 7}}]},
+        {"identifications": ["Quercus"]},
+        {"taxon": {"id": 10**30, "name": "Quercus", "rank": "genus"}},
+        {"taxon": {"id": "oak", "name": "Quercus", "rank": "genus"}},
+    ],
+)
+def test_an_answer_that_is_not_what_it_should_be_costs_that_observation(
+    spoiled: dict[str, Any], loopback: Server, web: Web, tmp_path: Path
+) -> None:
+    loopback.answer = Service([observation(1), observation(2, **spoiled)])
+    _, rows = acquired(request_in(tmp_path, [f"{GBIF}1", f"{GBIF}2"]), web)
+    assert rows["occurrence_id"].tolist() == [f"{GBIF}1"]
 
 
 def test_a_killed_fetch_asks_only_for_what_is_missing(loopback: Server, web: Web, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def compare_arrays(points: int, repeats: int) -> list[str]:
     ]
 
 
-def whole_run(predictions: int, folder: Path) -> str:
+def whole_run(predictions: int, folder: Path, estimators: list[str]) -> str:
     """Reduce, merge and estimate generated shards; return a table row."""
     world = World(predictions // len(TRAITS))
     reduce_seconds, made = 0.0, 0
@@ -216,7 +216,7 @@ def whole_run(predictions: int, folder: Path) -> str:
     after_merge = _peak()
     (folder / "cells").mkdir()
     started = time.perf_counter()
-    cells = estimate_cells(folder / "cells", moments=folder / "moments", estimators=["mean", "random_effects"])
+    cells = estimate_cells(folder / "cells", moments=folder / "moments", estimators=estimators)
     estimate_seconds = time.perf_counter() - started
     size = (folder / "moments" / MOMENTS_FILE).stat().st_size
     return (
@@ -238,6 +238,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=10_000_000, help="points of one trait; 0: leave out")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--predictions", default="10_000_000,100_000_000", help="sizes of whole runs, or nothing")
+    parser.add_argument("--estimators", default="mean,random_effects", help="that whole runs estimate with")
     parser.add_argument("--folder", type=Path, default=None, help="where whole runs write; else a temporary folder")
     chosen = parser.parse_args()
     if chosen.points:
@@ -255,7 +256,7 @@ def main() -> None:
             tempfile.TemporaryDirectory(dir=chosen.folder) as folder,
             ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
         ):
-            print(pool.submit(whole_run, size, Path(folder)).result(), flush=True)
+            print(pool.submit(whole_run, size, Path(folder), chosen.estimators.split(",")).result(), flush=True)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def run_month(workspace: str, profile: str, month: str, overlay: str) -> None:
 
     prepare_environment(workspace)
     from flows.refresh import refresh  # noqa: PLC0415
-    from tasks.context import showing  # noqa: PLC0415
+    from tasks.showing import showing  # noqa: PLC0415
 
     meter = Meter()
     meter.note(AROUND)

@@ -168,6 +168,13 @@ class ModelSettings(Entry):
     seed: int = 1
 
 
+NamesGate = Literal["on", "off"]
+"""Whether a run judges names where its lineage keeps a names model."""
+
+ImageLayout = Literal["plantnet300k", "inaturalist2019"]
+"""Sets of labelled images that a names model can be trained on."""
+
+
 class NamesSettings(Entry):
     """The names model and the gate that names pass before they are mapped (see ``plant_traits.taxa.gate``)."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from data_catalog import NamesGate
 from flows.mapping import refresh_maps
 from tasks.context import RunWords, open_backfill
-from tasks.names import check_gate
 
 
 @flow(name="backfill", flow_run_name="{profile} {region}", validate_parameters=True)
@@ -23,7 +23,7 @@ def backfill(
     faults: float | None = None,
     dask_address: str | None = None,
     model: str = "kept",
-    names_gate: str = "on",
+    names_gate: NamesGate = "on",
 ) -> list[str]:
     """Collect a region for months, one after the other, and refresh the maps of each month's state.
 
@@ -59,6 +59,5 @@ def backfill(
         faults=faults,
         dask_address=dask_address,
     )
-    check_gate(names_gate)
     with open_backfill(words, region, months) as runs:
         return [refresh_maps(run, model, names_gate) for run in runs]

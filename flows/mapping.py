@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from data_catalog import NamesGate
 from flows.preparation import ModelInputs, Records, gather_model_inputs, gather_records, obtain_model
 from plant_traits.steps import Artifact
 from tasks.cells import assess, estimate, expect, fill_cells, merge, reduce_moments, reduce_to_subcells, weigh
@@ -14,7 +15,7 @@ from tasks.observations import LIVE_SHARDS, SHARD_PLAN, SHARDS
 AS_STATED = ", names as stated"
 
 
-def refresh_maps(run: RunContext, model: str = "kept", names_gate: str = "on") -> str:
+def refresh_maps(run: RunContext, model: str = "kept", names_gate: NamesGate = "on") -> str:
     """Bring the maps of a run's month up to date and return the address of the release.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from data_catalog import NamesGate
 from plant_traits.kept_model import KeptModel
 from plant_traits.stages.shards import ShardSet
 from plant_traits.steps import Artifact
@@ -59,7 +60,7 @@ def gather_records(run: RunContext) -> Records:
     return Records(world, inputs, trait_records, names, taxa, observations, photos)
 
 
-def gather_model_inputs(run: RunContext, records: Records, names_gate: str = "on") -> ModelInputs:
+def gather_model_inputs(run: RunContext, records: Records, names_gate: NamesGate = "on") -> ModelInputs:
     """Turn photos and places into features, and judge the observations' names by the photos and by votes."""
     shards = cut_shards(run, records.world, records.inputs, records.observations, records.photos)
     points = sample_at_records(run, records.world, records.inputs, shards.shards)
@@ -68,7 +69,7 @@ def gather_model_inputs(run: RunContext, records: Records, names_gate: str = "on
 
 
 def accept_names(
-    run: RunContext, records: Records, shards: ShardSet, features: Artifact, names_gate: str
+    run: RunContext, records: Records, shards: ShardSet, features: Artifact, names_gate: NamesGate
 ) -> AcceptedNames:
     """Return the live rows under the names to map and train with; as stated where there is no names model."""
     kept = choose_names_model(run, names_gate)

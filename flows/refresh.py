@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from data_catalog import NamesGate
 from flows.mapping import refresh_maps
 from tasks.context import RunWords, open_run
-from tasks.names import check_gate
 
 
 @flow(name="refresh", flow_run_name="{profile}", validate_parameters=True)
@@ -22,7 +22,7 @@ def refresh(
     faults: float | None = None,
     dask_address: str | None = None,
     model: str = "kept",
-    names_gate: str = "on",
+    names_gate: NamesGate = "on",
 ) -> str:
     """Refresh the trait maps of one month and region.
 
@@ -57,6 +57,5 @@ def refresh(
         faults=faults,
         dask_address=dask_address,
     )
-    check_gate(names_gate)
     with open_run(words) as run:
         return refresh_maps(run, model, names_gate)

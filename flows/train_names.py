@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect import flow
 
+from data_catalog import ImageLayout
 from flows.preparation import gather_records
-from plant_traits.errors import InputError
 from plant_traits.runs import point_at
-from plant_traits.stages.train_names import READERS, Layout
+from plant_traits.sources.labelled_images import check_choice
 from tasks.context import RunWords, open_run
 from tasks.model import encode_photos
 from tasks.names import train_names_model, train_names_model_on_images, vote_on_names
@@ -28,7 +28,7 @@ def train_names(
     faults: float | None = None,
     dask_address: str | None = None,
     images: str | None = None,
-    layout: Layout | None = None,
+    layout: ImageLayout | None = None,
 ) -> str:
     """Train the names model of a lineage; the refreshes that follow judge names with it.
 
@@ -48,11 +48,7 @@ def train_names(
     Returns:
         Address of the names model's folder.
     """
-    if (images is None) != (layout is None):
-        raise InputError(
-            f"labelled images: expected a folder and its layout ({', '.join(READERS)}), found {images} and {layout}; "
-            "give both or neither"
-        )
+    check_choice(images, layout)
     words = RunWords(
         profile=profile,
         month=month,

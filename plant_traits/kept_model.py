@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plant_traits.kept_pointer import Find, differing, entry, read_pointer, write_pointer
+from plant_traits.kept_pointer import Find, entry, read_pointer, write_pointer
 from plant_traits.steps import Artifact
 from plant_traits.workspace import Workspace
 
@@ -81,8 +81,3 @@ def find_kept(workspace: Workspace, lineage: str) -> KeptModel | None:
         return KeptModel(model, page, there, run, month, fits)
 
     return read_pointer(workspace, KEPT, lineage, read, "remove it, and the next refresh trains, or ask for a model")
-
-
-def differences(kept: KeptModel, wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of what a run asks otherwise of its model than was asked of the kept one."""
-    return differing(wanted, kept.fits)

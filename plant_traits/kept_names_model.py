@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from plant_traits.kept_pointer import Find, differing, entry, read_pointer, write_pointer
+from plant_traits.kept_pointer import Find, entry, read_pointer, write_pointer
 from plant_traits.steps import Artifact
 from plant_traits.workspace import Workspace
 
@@ -73,8 +73,3 @@ def find_kept_names(workspace: Workspace, lineage: str) -> KeptNamesModel | None
     return read_pointer(
         workspace, KEPT_NAMES, lineage, read, "remove it, and names are accepted as stated, or train another"
     )
-
-
-def names_differences(kept: KeptNamesModel, wanted: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of what a run asks otherwise of its names model than was asked of the kept one."""
-    return differing(wanted, kept.fits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from plant_traits.errors import WorkspaceError
 from plant_traits.steps import Artifact, StepStore
@@ -13,6 +13,15 @@ from plant_traits.workspace import Workspace
 KeptT = TypeVar("KeptT")
 Find = Callable[[Mapping[str, str]], Artifact | None]
 """Finds the output that an entry of a pointer names; None where it is gone or damaged."""
+
+
+class Kept(Protocol):
+    """What a lineage keeps: it tells what was asked of it."""
+
+    @property
+    def fits(self) -> Mapping[str, Any]:
+        """What a run must have in common with it, as JSON by name."""
+        ...
 
 
 def entry(artifact: Artifact) -> dict[str, str]:
@@ -54,7 +63,7 @@ def read_pointer(
         ) from error
 
 
-def differing(wanted: Mapping[str, Any], had: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names under which two JSON objects differ; a name that is missing counts as null."""
-    one, other = (json.loads(json.dumps(dict(told))) for told in (wanted, had))
-    return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
+def differences(kept: Kept, wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of what a run asks otherwise than was asked of what is kept; a name not there counts as null."""
+    asked, had = (json.loads(json.dumps(dict(told))) for told in (wanted, kept.fits))
+    return tuple(sorted(name for name in {*asked, *had} if asked.get(name) != had.get(name)))

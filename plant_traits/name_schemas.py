@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from plant_traits.schemas import declare
 
+VOTES = "votes.parquet"
+"""File of ``VOTED_NAME`` in the output of a step."""
 
-def _schema(**fields: str) -> pa.Schema:
-    return pa.schema([pa.field(name, pa.type_for_alias(alias)) for name, alias in fields.items()])
-
-
-NAME_VOTE = _schema(  # a name that a user gave to an observation
+NAME_VOTE = declare(  # a name that a user gave to an observation
     observation_id="string",
     user="string",
     taxon="string",
@@ -19,7 +17,7 @@ NAME_VOTE = _schema(  # a name that a user gave to an observation
     disagrees_with="string",  # that finer name; null where unknown or none
 )
 
-RULE_DECISION = _schema(  # what a rule makes of an observation's votes
+RULE_DECISION = declare(  # what a rule makes of an observation's votes
     observation_id="string",
     name="string",  # null where the votes give none
     rank="string",  # of the name; null where the rule knows no ranks
@@ -30,14 +28,14 @@ RULE_DECISION = _schema(  # what a rule makes of an observation's votes
     reason="string",  # why not valid
 )
 
-VOTER = _schema(  # what the Pl@ntNet rule makes of a user
+VOTER = declare(  # what the Pl@ntNet rule makes of a user
     user="string",
     n_author="int64",  # distinct species of valid observations of his own that he named as all did
     n_vote="int64",  # distinct further species that he named as all did on observations of others
     weight="float64",
 )
 
-VOTED_NAME = _schema(  # what the votes of a run's observation say, of each that has some
+VOTED_NAME = declare(  # what the votes of a run's observation say, of each that has some
     observation_id="string",
     name="string",  # an accepted name; null where the votes give none
     valid="bool",  # whether the rule accepts the name
@@ -47,7 +45,7 @@ VOTED_NAME = _schema(  # what the votes of a run's observation say, of each that
     reason="string",  # why not valid; null where it is
 )
 
-NAME_DECISION = _schema(  # what the gate of names makes of a live observation of a shard
+NAME_DECISION = declare(  # what the gate of names makes of a live observation of a shard
     observation_id="string",
     stated="string",  # species as stated
     rank="string",  # species, genus, growth_form, or none where it is set aside

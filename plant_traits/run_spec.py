@@ -83,13 +83,12 @@ class RunSpec:
         """
         catalog = catalog or load_catalog()
         entry = catalog.profile(profile)
-        mapped, cells = find_region(region or entry.region, catalog), Grid.parse(grid or entry.grid)
         return cls(
             catalog=catalog,
             profile=entry,
             month=Month.parse(month or entry.month),
-            region=mapped,
-            grid=cells,
+            region=find_region(region or entry.region, catalog),
+            grid=Grid.parse(grid or entry.grid),
             data_root=_data_root(entry, variables or {}),
             faults=entry.inputs.faults if faults is None else faults,
             dask_address=dask_address,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,12 @@ import pyarrow.parquet as pq
 from plant_traits.errors import TableError
 
 
-def _schema(**fields: str) -> pa.Schema:
+def declare(**fields: str) -> pa.Schema:
+    """Return the schema of columns by name, their types as Arrow's aliases."""
     return pa.schema([pa.field(name, pa.type_for_alias(alias)) for name, alias in fields.items()])
 
 
-OBSERVATION = _schema(
+OBSERVATION = declare(
     observation_id="string",  # <source>:<dataset>:<id>, stable across snapshots
     photo_id="string",  # null where the record has no photo
     photo_url="string",
@@ -39,13 +41,13 @@ OBSERVATION = _schema(
 # What a shard keeps of an observation: not its flags and month, which change while the record stays the same.
 SHARD_ROW = pa.schema([field for field in OBSERVATION if field.name not in {"flags", "snapshot"}])
 
-SHARD_PLAN_ROW = _schema(  # of each row of a month's observations, in their order
+SHARD_PLAN_ROW = declare(  # of each row of a month's observations, in their order
     content_a="uint64",  # 128-bit hash of the row as a shard keeps it
     content_b="uint64",
     shard="int32",  # row of the table of shards
 )
 
-SHARD_PLAN = _schema(
+SHARD_PLAN = declare(
     shard="string",  # its name
     tile="string",
     cut="int64",  # rows it was cut with
@@ -54,11 +56,11 @@ SHARD_PLAN = _schema(
     new="bool",
 )
 
-LEDGER = _schema(
+LEDGER = declare(
     observation_id="string", first_snapshot="string", last_snapshot="string", content_hash="string", state="string"
 )
 
-MEASUREMENT = _schema(  # a measured trait of a plant at a place
+MEASUREMENT = declare(  # a measured trait of a plant at a place
     measurement_id="string",
     species="string",
     growth_form="string",
@@ -69,7 +71,7 @@ MEASUREMENT = _schema(  # a measured trait of a plant at a place
     source="string",
 )
 
-SPECIES_TRAIT = _schema(  # the distribution of a trait within a taxon, working space
+SPECIES_TRAIT = declare(  # the distribution of a trait within a taxon, working space
     taxon="string",
     rank="string",  # species, genus or family
     growth_form="string",
@@ -84,11 +86,11 @@ SPECIES_TRAIT = _schema(  # the distribution of a trait within a taxon, working 
     q95="float64",
 )
 
-SPECIES_RECORD = _schema(taxon="string", trait="string", value="float64")  # a single value of a species, working space
+SPECIES_RECORD = declare(taxon="string", trait="string", value="float64")  # a single value of a species, working space
 
-PHOTO = _schema(photo_id="string", image="binary", status="string", sha256="string")  # status: ok, or why not
+PHOTO = declare(photo_id="string", image="binary", status="string", sha256="string")  # status: ok, or why not
 
-PREDICTION = _schema(
+PREDICTION = declare(
     observation_id="string",
     photo_id="string",
     trait="string",
@@ -100,11 +102,11 @@ PREDICTION = _schema(
     status="string",  # ok, or why not
 )
 
-LAND_PREDICTION = _schema(  # what a land cell's covariates alone predict, working space
+LAND_PREDICTION = declare(  # what a land cell's covariates alone predict, working space
     cell="int64", trait="string", mean="float32", variance_aleatoric="float32", variance_epistemic="float32"
 )
 
-MOMENTS = _schema(
+MOMENTS = declare(
     cell="int64",
     species="string",
     observer="string",
@@ -121,7 +123,7 @@ MOMENTS = _schema(
     sum_aleatoric="float64",  # of v, the part that is variation among plants rather than error of the model
 )
 
-ESTIMATE = _schema(  # one estimator's result for a cell and trait, working space
+ESTIMATE = declare(  # one estimator's result for a cell and trait, working space
     cell="int64",
     trait="string",
     location="float64",
@@ -137,7 +139,7 @@ ESTIMATE = _schema(  # one estimator's result for a cell and trait, working spac
     variance_among_plants="float64",
 )
 
-COMPONENTS = _schema(  # what the cells of a trait and biome are told by all of them, working space squared
+COMPONENTS = declare(  # what the cells of a trait and biome are told by all of them, working space squared
     evidence="string",
     trait="string",
     biome="string",  # null: all cells together, for those whose biome has too few or is unknown
@@ -156,7 +158,7 @@ COMPONENTS = _schema(  # what the cells of a trait and biome are told by all of 
     converged="bool",
 )
 
-CELL = _schema(  # what is known of a land cell from its photos and from its place together, working space
+CELL = declare(  # what is known of a land cell from its photos and from its place together, working space
     cell="int64",
     trait="string",
     location="float64",
@@ -171,27 +173,27 @@ CELL = _schema(  # what is known of a land cell from its photos and from its pla
     biome="string",  # null where unknown
 )
 
-APPLICABILITY = _schema(  # how far a land cell's covariates lie from what a model was trained on
+APPLICABILITY = declare(  # how far a land cell's covariates lie from what a model was trained on
     cell="int64",
     trait="string",
     dissimilarity="float64",  # dissimilarity index; null where too few covariates are known
     outside="bool",  # outside the area of applicability
 )
 
-APPLICABILITY_THRESHOLD = _schema(
+APPLICABILITY_THRESHOLD = declare(
     trait="string",
     threshold="float64",  # largest dissimilarity inside the area of applicability; null where unknown: all lie outside
     mean_distance="float64",  # between training places, weighted standard deviations
     training_places="int64",
 )
 
-COVARIATE_IMPORTANCE = _schema(trait="string", covariate="string", importance="float64")  # shares, 1 per trait
+COVARIATE_IMPORTANCE = declare(trait="string", covariate="string", importance="float64")  # shares, 1 per trait
 
-EFFORT = _schema(cell="int64", n_records="int64", n_observers="int64")  # of all vascular plants, before any cap
+EFFORT = declare(cell="int64", n_records="int64", n_observers="int64")  # of all vascular plants, before any cap
 
-EFFORT_RECORD = _schema(observation_id="string", observer="string", latitude="float64", longitude="float64")
+EFFORT_RECORD = declare(observation_id="string", observer="string", latitude="float64", longitude="float64")
 
-SUBCELL_SUMS = _schema(  # photos of a sub-cell, a quarter of a cell's side, working space
+SUBCELL_SUMS = declare(  # photos of a sub-cell, a quarter of a cell's side, working space
     cell="int64",  # of the finer grid
     trait="string",
     n="int64",
@@ -201,14 +203,14 @@ SUBCELL_SUMS = _schema(  # photos of a sub-cell, a quarter of a cell's side, wor
     sum_aleatoric="float64",
 )
 
-EXPECTED_BIAS = _schema(  # of the mean of a cell's photos, beyond its standard error
+EXPECTED_BIAS = declare(  # of the mean of a cell's photos, beyond its standard error
     cell="int64",
     trait="string",
     bias_ratio="float64",  # root mean square, standard deviations of the cell's plants; null without plots
     expected_bias="float64",  # root mean square, working space
 )
 
-SCORE = _schema(
+SCORE = declare(
     map="string",
     reference="string",
     trait="string",
@@ -228,7 +230,7 @@ SCORE = _schema(
     slope="float64",
 )
 
-LABELLED_IMAGE = _schema(  # an image of a set made for classification
+LABELLED_IMAGE = declare(  # an image of a set made for classification
     image_id="string",
     path="string",  # relative to the set's folder
     class_id="string",
@@ -242,8 +244,16 @@ LABELLED_IMAGE = _schema(  # an image of a set made for classification
 )
 
 
-def write_table(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
+def write_table(
+    frame: pd.DataFrame, path: Path, schema: pa.Schema, metadata: Mapping[bytes, bytes] | None = None
+) -> None:
     """Write a frame as Parquet under a declared schema; column order and types are the schema's.
+
+    Args:
+        frame: the rows.
+        path: the file.
+        schema: of the table.
+        metadata: kept in the file's schema.
 
     Raises:
         TableError: a column is missing or does not convert.
@@ -255,7 +265,7 @@ def write_table(frame: pd.DataFrame, path: Path, schema: pa.Schema) -> None:
         table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise TableError(f"{path.name}: a column does not fit its declared type: {error}") from error
-    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
 
 
 def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from plant_traits.inference.cluster import ShardJob
 from plant_traits.stages.covariates import describe_layers
 from plant_traits.steps import Artifact
 from tasks.context import RunContext
-from tasks.model import location_identity, rasters_of
+from tasks.model import rasters_of
 from tasks.sources import read_inputs
 
 
@@ -140,7 +140,7 @@ def assess(run: RunContext, world: Artifact | None, covariates: Artifact, model:
             model=run.store.fetch(model),
             device=run.device,
         ),
-        parameters={"layers": describe_layers(rasters), "location encoder": location_identity(run)},
+        parameters={"layers": describe_layers(rasters), "location encoder": run.place_features.identity},
         inputs={"covariates": covariates.digest, "model": model.digest},
     )
 

@@ -1,31 +1,28 @@
-"""What every task needs: the run's specification, its workspace and a way to show progress."""
+"""What every task needs: the run's specification, its workspace, and its steps shown as they go."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol, cast
-from uuid import UUID
+from typing import Any
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 
 from data_catalog import load_catalog
 from plant_traits.code_version import code_version
 from plant_traits.collected import plan_backfill
 from plant_traits.errors import GridError, WorkspaceError
-from plant_traits.inference.cluster import ClusterSpec, ShardJob, keeping_clusters, run_jobs
+from plant_traits.inference.cluster import CLUSTERS, ClusterSpec, ShardJob, run_jobs
 from plant_traits.model.device import resolve_device
+from plant_traits.model.encoders import Encoder, load_encoder
+from plant_traits.model.location_encoders import PlaceFeatures, load_place_features
 from plant_traits.month import Month, parse_months
 from plant_traits.region_geojson import find_region
 from plant_traits.regions import Region
@@ -33,12 +30,10 @@ from plant_traits.run_spec import RunSpec
 from plant_traits.stages.acquisition import check_ended, held
 from plant_traits.steps import Artifact, StepStore, Summary
 from plant_traits.workspace import Workspace
-from tasks.services import keeping_stand_ins
+from tasks.services import STAND_INS
+from tasks.showing import showing_stage
 
 logger = logging.getLogger("plant_traits.run")
-
-Progress = Callable[..., None]
-"""Called with (finished, total), and with a word on how it goes where a stage has one."""
 
 VIRTUAL_SALT = "virtual observers"
 DATA_VARIABLES = ("PLANT_TRAITS_REAL_DATA", "PLANT_TRAITS_MIRROR")
@@ -57,6 +52,26 @@ class RunContext:
     def store(self) -> StepStore:
         """The run's step store."""
         return StepStore(self.workspace)
+
+    @cached_property
+    def photo_encoder(self) -> Encoder:
+        """The frozen photo encoder of the run's profile; its weights are read once a run.
+
+        Raises:
+            ModelError: it is unknown, or its weights are missing or damaged.
+        """
+        settings = self.spec.profile.model
+        return load_encoder(settings.encoder, settings.encoder_location)
+
+    @cached_property
+    def place_features(self) -> PlaceFeatures:
+        """What the run's models read of a place; the weights of location encoders are read once a run.
+
+        Raises:
+            ModelError: a location encoder is unknown, or its weights are missing or damaged.
+        """
+        settings = self.spec.profile.model
+        return load_place_features(settings.location_encoder, settings.location_encoder_location)
 
     @property
     def cluster(self) -> ClusterSpec:
@@ -241,8 +256,8 @@ def _held(spec: RunSpec, workspace: Workspace) -> Iterator[RunContext]:
     """Hold a workspace, and the mirror that a run fills; yield the run."""
     with ExitStack() as stack:
         stack.enter_context(workspace.exclusive())
-        stack.enter_context(keeping_clusters())
-        stack.enter_context(keeping_stand_ins())
+        stack.enter_context(CLUSTERS.keeping())
+        stack.enter_context(STAND_INS.keeping())
         # The mirror of a virtual world lies in its workspace.
         if spec.data_root is not None and spec.profile.inputs.acquire:
             stack.enter_context(held(spec.data_root))
@@ -260,80 +275,6 @@ def _scheduled_month() -> str | None:
         return None
     start = flow_run.scheduled_start_time
     return str(Month(start.year, start.month).previous)
-
-
-class Display(Protocol):
-    """Shows the stages of a run to whoever watches."""
-
-    def begin(self, title: str) -> Progress:
-        """Announce a stage and return its ``Progress``."""
-
-    def end(self, title: str, artifact: Artifact) -> None:
-        """Announce that the stage has its output."""
-
-
-class LogDisplay:
-    """Writes a line when a stage ends."""
-
-    def begin(self, title: str) -> Progress:
-        """Log nothing while the stage goes on."""
-        return lambda finished, total, words="": None
-
-    def end(self, title: str, artifact: Artifact) -> None:
-        """Log what the stage made."""
-        state = "reused" if artifact.reused else "computed"
-        logger.info("%s: %s %s", title, state, artifact.key, extra={"summary": artifact.summary})
-
-
-DISPLAY: ContextVar[Display] = ContextVar("display")
-
-
-@contextmanager
-def showing(display: Display) -> Iterator[None]:
-    """Show the stages that run inside on this display."""
-    token = DISPLAY.set(display)
-    try:
-        yield
-    finally:
-        DISPLAY.reset(token)
-
-
-@dataclass
-class _Stage:
-    progress: Progress
-    artifact: Artifact = field(init=False)
-
-
-@contextmanager
-def showing_stage(title: str) -> Iterator[_Stage]:
-    """Show one stage; the caller leaves its artifact in what is yielded."""
-    display = DISPLAY.get(None) or LogDisplay()
-    stage = _Stage(_with_artifact(title, display.begin(title)))
-    yield stage
-    display.end(title, stage.artifact)
-
-
-def _with_artifact(title: str, progress: Progress) -> Progress:
-    """Show progress as a Prefect artifact too, in steps of a tenth: each step is a request to the server."""
-    if TaskRunContext.get() is None:
-        return progress
-    shown: list[tuple[UUID, int]] = []
-    # Photos are fetched, and counted, in threads that do not know of the task run.
-    lock, context = Lock(), copy_context()
-
-    def update(finished: int, total: int, words: str = "") -> None:
-        progress(finished, total, words)
-        tenth = 10 * finished // max(total, 1)
-        with lock:
-            if not shown:
-                key = "progress-" + "".join(c if c.isalnum() else "-" for c in title.lower())
-                created = context.run(create_progress_artifact, 10.0 * tenth, key=key, description=title)
-                shown.append((cast(UUID, created), tenth))
-            elif tenth > shown[-1][1]:
-                context.run(update_progress_artifact, shown[0][0], 10.0 * tenth, words or None)
-                shown.append((shown[0][0], tenth))
-
-    return update
 
 
 def _total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

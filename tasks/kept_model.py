@@ -14,14 +14,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from plant_traits.covariates.cube import list_covariates
-from plant_traits.kept_model import KeptModel, differences, find_kept, keep_model
-from plant_traits.model.encoders import load_encoder
-from plant_traits.stages import places
+from plant_traits.kept_model import KeptModel, find_kept, keep_model
+from plant_traits.kept_pointer import differences
 from plant_traits.stages.covariates import describe_layers
 from plant_traits.stages.given_model import fetch_model, take_model
 from plant_traits.steps import Artifact
-from tasks.context import RunContext, showing_stage
+from tasks.context import RunContext
 from tasks.model import rasters_of
+from tasks.showing import showing_stage
 from tasks.training import show_model
 
 KEPT, NEW = "kept", "new"
@@ -78,9 +78,8 @@ def tell_of(run: RunContext, kept: KeptModel) -> Artifact:
 
 def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
     settings = run.spec.profile.model
-    encoder = load_encoder(settings.encoder, settings.encoder_location).identity
-    of_place = places.place_features(settings.location_encoder, settings.location_encoder_location)
-    names = of_place.names_behind(tuple(x.name for x in list_covariates(rasters_of(run, world))))
+    encoder = run.photo_encoder.identity
+    names = run.place_features.names_behind(tuple(x.name for x in list_covariates(rasters_of(run, world))))
     aside = run.workspace.scratch / f"given-model-{uuid.uuid4().hex[:8]}"
     try:
         aside.mkdir(parents=True)
@@ -115,13 +114,12 @@ def _given(run: RunContext, world: Artifact | None, address: str) -> KeptModel:
 def _wanted(run: RunContext, world: Artifact | None) -> dict[str, Any]:
     """Return what a model must have in common with a run, as JSON by name."""
     settings = run.spec.profile.model
-    places_read = places.place_features(settings.location_encoder, settings.location_encoder_location)
     start = settings.network_start
     return {
         "settings": settings.model_dump(mode="json"),
         "traits": run.spec.trait_parameters,
-        "photo encoder": load_encoder(settings.encoder, settings.encoder_location).identity,
-        "location encoder": places_read.identity,
+        "photo encoder": run.photo_encoder.identity,
+        "location encoder": run.place_features.identity,
         "covariates": describe_layers(rasters_of(run, world)),
         "network start": None if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest(),
     }

@@ -16,7 +16,7 @@ from maps.stages import thumbnails
 from maps.stages.citation import asked_for, count_records, lasting_facts
 from maps.stages.comparison import compare_maps
 from maps.stages.contact_sheet import SheetFolders, write_photos_page
-from maps.stages.name_effect import tell_names
+from maps.stages.name_effect import GateOutputs, tell_names
 from maps.stages.products import build_maps
 from maps.stages.release import REPORT, SUMMARY, StageOutput, write_release
 from maps.stages.thumbnails import read_thumbnails, write_thumbnails
@@ -25,7 +25,9 @@ from plant_traits.code_version import code_version
 from plant_traits.runs import point_at, record_run
 from plant_traits.stages.acquisition import manifests
 from plant_traits.steps import Artifact
-from tasks.context import RunContext, showing_stage
+from tasks.context import RunContext
+from tasks.names import DECISIONS
+from tasks.showing import showing_stage
 from tasks.sources import read_inputs
 
 # Everything that took part in the maps, for their provenance.
@@ -229,7 +231,9 @@ def release(run: RunContext, finished: Mapping[str, Artifact | None]) -> str:
             stages=outputs,
             training=stages["model"].summary["metrics"],
             code=code,
-            names=run.store.fetch(stages[NAMES]) if NAMES in stages else None,
+            names=GateOutputs(run.store.fetch(stages[DECISIONS]), run.store.fetch(stages[NAMES]))
+            if NAMES in stages
+            else None,
         ),
         parameters={
             "run": run.spec.parameters,

@@ -11,7 +11,6 @@ from plant_traits.code_version import code_version
 from plant_traits.covariates.cube import LayerFolder
 from plant_traits.inference.cluster import ShardJob
 from plant_traits.inference.known_features import with_earlier_features
-from plant_traits.model.encoders import load_encoder
 from plant_traits.stages import photos, places
 from plant_traits.stages.covariates import describe_layers, grid_covariates, layer_folders
 from plant_traits.stages.prediction import predict_land, predict_shard
@@ -48,7 +47,7 @@ def sample_at_records(run: RunContext, world: Artifact | None, inputs: Artifact,
         "rasters": describe_layers(rasters),
         "inputs": read_inputs(run, inputs).digest("rasters"),
         "location_encoder": settings.location_encoder,
-        "identity": places.place_features(settings.location_encoder, settings.location_encoder_location).identity,
+        "identity": run.place_features.identity,
     }
     jobs = {
         name: ShardJob(
@@ -71,7 +70,7 @@ def sample_at_records(run: RunContext, world: Artifact | None, inputs: Artifact,
 def encode_photos(run: RunContext, shards: Artifact) -> Artifact:
     """Turn photos into features with the frozen encoder, a shard at a time; none that an earlier run encoded."""
     settings = run.spec.profile.model
-    encoder = load_encoder(settings.encoder, settings.encoder_location)
+    identity = run.photo_encoder.identity
     jobs = {
         name: ShardJob(
             step="shard-features",
@@ -81,13 +80,13 @@ def encode_photos(run: RunContext, shards: Artifact) -> Artifact:
             parameters={
                 "encoder": settings.encoder,
                 "location": settings.encoder_location,
-                "identity": encoder.identity,
+                "identity": identity,
             },
             settings={"device": run.device},
         )
         for name, shard in run.store.members(shards).items()
     }
-    told = with_earlier_features(run.store, jobs, encoder.identity)
+    told = with_earlier_features(run.store, jobs, identity)
     return run.jobs("photo features", "features", told, accelerated=True)
 
 
@@ -125,15 +124,9 @@ def predict_land_cells(run: RunContext, world: Artifact | None, covariates: Arti
             batch_size=BATCH,
             device=run.device,
         ),
-        parameters={"layers": describe_layers(rasters), "location encoder": location_identity(run)},
+        parameters={"layers": describe_layers(rasters), "location encoder": run.place_features.identity},
         inputs={"covariates": covariates.digest, "model": model.digest},
     )
-
-
-def location_identity(run: RunContext) -> str:
-    """Return the identity of the profile's location encoder, which a model must have been trained with."""
-    settings = run.spec.profile.model
-    return places.place_features(settings.location_encoder, settings.location_encoder_location).identity
 
 
 def rasters_of(run: RunContext, world: Artifact | None) -> tuple[LayerFolder, ...]:

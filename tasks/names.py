@@ -12,15 +12,15 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from data_catalog import ImageLayout, NamesGate
 from plant_traits.code_version import code_version
-from plant_traits.errors import InputError
 from plant_traits.inference.cluster import ShardJob
-from plant_traits.kept_names_model import KeptNamesModel, find_kept_names, keep_names_model, names_differences
-from plant_traits.model.encoders import load_encoder
+from plant_traits.kept_names_model import KeptNamesModel, find_kept_names, keep_names_model
+from plant_traits.kept_pointer import differences
 from plant_traits.runs import point_at
 from plant_traits.stages import name_gate
 from plant_traits.stages.shards import ShardSet
-from plant_traits.stages.train_names import Layout, NamedShard, train_names_on_images, train_names_on_shards
+from plant_traits.stages.train_names import NamedShard, train_names_on_images, train_names_on_shards
 from plant_traits.stages.votes import name_by_votes, state_of_identifications
 from plant_traits.steps import Artifact
 from plant_traits.taxa.gate.fitting import CrossFitting
@@ -29,7 +29,6 @@ from plant_traits.taxa.votes.vote_rule import VoteRule
 from tasks.context import RunContext
 from tasks.sources import fetch_identifications
 
-ON, OFF = "on", "off"
 DECISIONS = "decisions on names"
 _LABELS = (".json", ".csv", ".tsv", ".txt")
 
@@ -55,24 +54,20 @@ class AcceptedNames:
 
 
 @task(name="choose names model", cache_policy=NO_CACHE)
-def choose_names_model(run: RunContext, names_gate: str) -> KeptNamesModel | None:
+def choose_names_model(run: RunContext, names_gate: NamesGate) -> KeptNamesModel | None:
     """Return the names model that the run's lineage keeps, None where names are to be taken as stated.
 
     Args:
         run: the run.
         names_gate: ``on`` for the lineage's names model, where it keeps one of the run's photo encoder; ``off`` for
             none.
-
-    Raises:
-        InputError: it is another word.
     """
-    check_gate(names_gate)
-    if names_gate == OFF:
+    if names_gate == "off":
         return None
     kept = find_kept_names(run.workspace, run.spec.lineage)
     if kept is None:
         return None
-    other = names_differences(kept, _wanted(run))
+    other = differences(kept, _wanted(run))
     if other:
         logger.warning("the kept names model has another %s: names are not judged by it", " and ".join(other))
         return None
@@ -110,7 +105,7 @@ def vote_on_names(
 @task(name="train names", cache_policy=NO_CACHE)
 def train_names_model(run: RunContext, shards: ShardSet, features: Artifact, votes: Artifact | None) -> KeptNamesModel:
     """Train a names model on the run's photos, and keep it for the runs that follow."""
-    how, encoder = _how(run), _encoder_identity(run)
+    how, encoder = _how(run), run.photo_encoder.identity
     most = run.spec.profile.names.photos_per_species
     parts = [run.store.members(x) for x in (shards.shards, shards.live, features)]
     folders = [NamedShard(*(run.store.fetch(part[name]) for part in parts)) for name in parts[0]]
@@ -137,7 +132,9 @@ def train_names_model(run: RunContext, shards: ShardSet, features: Artifact, vot
 
 
 @task(name="train names on images", cache_policy=NO_CACHE)
-def train_names_model_on_images(run: RunContext, images: Path, layout: Layout, taxa: Artifact | None) -> KeptNamesModel:
+def train_names_model_on_images(
+    run: RunContext, images: Path, layout: ImageLayout, taxa: Artifact | None
+) -> KeptNamesModel:
     """Train a names model on a set of labelled images, and keep it for the runs that follow."""
     how, settings = _how(run), run.spec.profile.model
     most = run.spec.profile.names.photos_per_species
@@ -158,7 +155,7 @@ def train_names_model_on_images(run: RunContext, images: Path, layout: Layout, t
         parameters={
             "how": how.parameters,
             "photos_per_species": most,
-            "encoder": _encoder_identity(run),
+            "encoder": run.photo_encoder.identity,
             "layout": layout,
         },
         inputs={"images": state_of_images(images), **({} if taxa is None else {"taxa": taxa.digest})},
@@ -174,7 +171,7 @@ def gate_names(
     """Decide on the name of every live observation, a shard at a time, and gather what was set aside."""
     settings = GateSettings.read(run.spec.profile.names.gate)
     of_features, live = run.store.members(features), run.store.members(shards.live)
-    code, encoder = code_version(name_gate.__name__), _encoder_identity(run)
+    code, encoder = code_version(name_gate.__name__), run.photo_encoder.identity
     said = {} if votes is None else run.store.members(_cut(run, live, votes, code))
     judging = {
         name: ShardJob(
@@ -222,16 +219,6 @@ def gate_names(
     return AcceptedNames(accepted, made_of if votes is None else {"votes": votes, **made_of})
 
 
-def check_gate(names_gate: str) -> None:
-    """Check the word for the gate.
-
-    Raises:
-        InputError: it is neither ``on`` nor ``off``.
-    """
-    if names_gate not in (ON, OFF):
-        raise InputError(f"names gate: expected {ON} or {OFF}, found {names_gate!r}; say one of them")
-
-
 def state_of_images(folder: Path) -> str:
     """Return a hash of a set of images: names and sizes of all files, and what those hold that are no images."""
     digest = hashlib.sha256()
@@ -272,11 +259,6 @@ def _how(run: RunContext) -> CrossFitting:
     return replace(how, folds=settings.folds, fit=replace(how.fit, how=fitting))
 
 
-def _encoder_identity(run: RunContext) -> str:
-    settings = run.spec.profile.model
-    return load_encoder(settings.encoder, settings.encoder_location).identity
-
-
 def _wanted(run: RunContext) -> dict[str, str]:
     """Return what a names model must have in common with a run."""
-    return {"photo encoder": _encoder_identity(run)}
+    return {"photo encoder": run.photo_encoder.identity}

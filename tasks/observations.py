@@ -15,7 +15,8 @@ from plant_traits.stages.observations import ObservationLimits, build_observatio
 from plant_traits.stages.shards import ShardSet
 from plant_traits.stages.taxa import gather_trait_records, summarise_taxa
 from plant_traits.steps import Artifact
-from tasks.context import RunContext, showing_stage
+from tasks.context import RunContext
+from tasks.showing import showing_stage
 from tasks.sources import read_inputs
 
 # Under which names a run notes its shards for the next one to find.

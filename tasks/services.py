@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +15,7 @@ from prefect.blocks.system import Secret
 from pydantic import JsonValue
 
 from plant_traits.errors import InputError
+from plant_traits.kept_open import KeptOpen
 from plant_traits.simulation.services import StandIns, serve
 from plant_traits.sources.web.client import Patience, Web
 from plant_traits.stages.acquisition import ACCOUNT
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 GBIF_HOST = "api.gbif.org"
 GBIF_BLOCK = "gbif-account"
 ROUTES_VARIABLE = "PLANT_TRAITS_ROUTES"
+STAND_INS: KeptOpen[StandIns] = KeptOpen("stand-ins", one_at_a_time=True)
 # Stand-ins answer at once; what they spoil they mend at the next request.
 _STAND_IN_PATIENCE = Patience(attempts=8, first_wait_s=0.1, longest_wait_s=5.0, timeout_s=20.0)
 
@@ -59,31 +59,7 @@ def asking(run: RunContext, world: Artifact | None) -> Iterator[Web]:
         yield web
 
 
-@contextmanager
-def keeping_stand_ins() -> Iterator[None]:
-    """Keep the stand-ins that a run starts inside until the end, or until it asks those of another month."""
-    with ExitStack() as stack:
-        token = _KEPT.set(_Kept(stack))
-        try:
-            yield
-        finally:
-            _KEPT.reset(token)
-
-
-@dataclass
-class _Kept:
-    """Stand-ins that outlive the stage they were started for, what they were started for, and what ends them."""
-
-    stack: ExitStack
-    started: tuple[str, str, float] | None = None
-    services: StandIns | None = None
-
-
-_KEPT: ContextVar[_Kept | None] = ContextVar("kept stand-ins", default=None)
-
-
-@contextmanager
-def _standing_in(run: RunContext, world: Artifact, state: Path) -> Iterator[StandIns]:
+def _standing_in(run: RunContext, world: Artifact, state: Path) -> AbstractContextManager[StandIns]:
     rates = {host: entry.requests_per_minute for host, entry in run.spec.hosts.items()}
     starting = partial(
         serve,
@@ -93,17 +69,7 @@ def _standing_in(run: RunContext, world: Artifact, state: Path) -> Iterator[Stan
         rates=rates,
         month=str(run.spec.month),
     )
-    kept = _KEPT.get()
-    if kept is None:
-        with starting() as services:
-            yield services
-        return
-    asked = (str(state), str(run.spec.month), run.spec.faults)
-    if kept.services is None or kept.started != asked:
-        kept.services = None
-        kept.stack.close()
-        kept.services, kept.started = kept.stack.enter_context(starting()), asked
-    yield kept.services
+    return STAND_INS.use((str(state), str(run.spec.month), run.spec.faults), starting)
 
 
 def operator_routes(variables: Mapping[str, str]) -> dict[str, str]:

@@ -16,16 +16,16 @@ from prefect.context import TaskRunContext
 from plant_traits.code_version import code_version
 from plant_traits.collected import record_collected
 from plant_traits.sources.acquire import Acquired
-from plant_traits.sources.inaturalist.identification_source import VOTED
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
-from plant_traits.sources.registry import NAMES, OBSERVATIONS
+from plant_traits.sources.protocol import NAMES, OBSERVATIONS, VOTED
 from plant_traits.sources.web.client import Web
 from plant_traits.stages import acquisition, names
 from plant_traits.stages.photo_list import list_photos, state_of_lists
 from plant_traits.stages.world import simulate
 from plant_traits.steps import Artifact
-from tasks.context import Progress, RunContext, showing_stage
+from tasks.context import RunContext
 from tasks.services import asking
+from tasks.showing import Progress, showing_stage
 
 
 @task(name="simulate world", cache_policy=NO_CACHE)

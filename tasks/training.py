@@ -15,13 +15,13 @@ from prefect.cache_policies import NO_CACHE
 
 from maps.stages.ablation_table import write_ablation_table
 from maps.stages.model_page import write_model_page
-from plant_traits.model.encoders import load_encoder
 from plant_traits.stages.cleaning_rounds import clean_labels
 from plant_traits.stages.covariates import describe_layers
 from plant_traits.stages.evaluation import evaluate_variant, gather_scores
 from plant_traits.stages.shards import ShardSet
 from plant_traits.stages.training import train_model
-from plant_traits.stages.training_table import ShardFolders, build_training_table
+from plant_traits.stages.training_rows import ShardFolders
+from plant_traits.stages.training_table import build_training_table
 from plant_traits.steps import Artifact, Summary
 from plant_traits.workspace import RESUME
 from tasks.context import RunContext
@@ -215,18 +215,16 @@ def _trained(
 
 def _licences(run: RunContext) -> dict[str, dict[str, str]]:
     """Return the licences of the encoder's weights and of the sources that the run reads."""
-    settings = run.spec.profile.model
-    encoder = load_encoder(settings.encoder, settings.encoder_location)
+    encoder = run.photo_encoder
     sources = {str(source["id"]): str(source["licence"]) for source in run.spec.cited}
-    return {"encoders": {settings.encoder: encoder.licence}, "sources": sources}
+    return {"encoders": {encoder.name: encoder.licence}, "sources": sources}
 
 
 def _fitting(run: RunContext) -> dict[str, Any]:
-    settings = run.spec.profile.model
     return {
         "traits": run.spec.traits,
-        "settings": settings,
-        "encoder_identity": load_encoder(settings.encoder, settings.encoder_location).identity,
+        "settings": run.spec.profile.model,
+        "encoder_identity": run.photo_encoder.identity,
         "device": run.device,
         "resume": run.workspace.scratch / RESUME,
     }

@@ -11,6 +11,7 @@ import xarray as xr
 
 from data_catalog import Trait
 from maps.comparison.metrics import score
+from maps.comparison.scores import map_layer
 from plant_traits.grid import Grid
 
 EFFECT_COLUMNS = (
@@ -30,8 +31,8 @@ class NamesTold:
     """What a run can tell of the gate of names.
 
     Attributes:
-        counts: rank, reason, n, renamed: observations by what became of their names, and those of them that are
-            accepted at species under another name than the stated one.
+        counts: of ``plant_traits.stages.name_gate.gather_decisions``: by rank and reason n observations, photos and
+            renamed observations.
         effect: ``EFFECT_COLUMNS``.
         errors: ``ERROR_COLUMNS``.
     """
@@ -97,6 +98,9 @@ def errors_of_namings(
     Returns:
         ``ERROR_COLUMNS``, a row per reference and trait: cells, and the root mean square error of either, working
         space; no row where fewer than two cells meet.
+
+    Raises:
+        GridError: a reference is not on the grid.
     """
     both = accepted.merge(stated, on=["cell", "trait"], suffixes=("", "_stated"))
     rows = []
@@ -104,7 +108,7 @@ def errors_of_namings(
         for trait in traits:
             mine = both[both["trait"] == trait.id]
             cell = mine["cell"].to_numpy(dtype=np.int64)
-            truth = reference["location"].sel(trait=trait.id).transpose("lat", "lon").to_numpy().reshape(-1)[cell]
+            truth = map_layer(reference, trait, grid, name)[cell]
             met = np.isfinite(truth)
             if met.sum() < 2:
                 continue

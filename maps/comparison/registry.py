@@ -12,15 +12,15 @@ import pandas as pd
 import xarray as xr
 
 from data_catalog import MapProduct, ProductLayer, Trait
+from maps.small_area.plots import PLOT_COLUMNS
 from plant_traits.covariates.layers import TOLERATED_SHARE, open_raster
 from plant_traits.covariates.regrid import area_weighted_mean
-from plant_traits.errors import RasterError, TableError
+from plant_traits.errors import RasterError
 from plant_traits.grid import Grid
+from plant_traits.needed_columns import need_columns
 from plant_traits.traits import from_working, in_valid_range, to_working
 
 FloatArray = npt.NDArray[np.float64]
-
-PLOT_COLUMNS = ("latitude", "longitude", "trait", "value")
 
 
 def open_product_map(product: MapProduct, folder: Path, traits: Sequence[Trait], grid: Grid) -> xr.Dataset:
@@ -72,9 +72,7 @@ def plot_means(plots: pd.DataFrame, traits: Sequence[Trait], grid: Grid) -> xr.D
         TableError: a column is missing.
         GridError: a coordinate is missing or out of range.
     """
-    absent = [name for name in PLOT_COLUMNS if name not in plots.columns]
-    if absent:
-        raise TableError(f"plots: columns {absent} are missing; found {list(plots.columns)}")
+    need_columns(plots, "plots", PLOT_COLUMNS)
     position = plots["trait"].map({trait.id: k for k, trait in enumerate(traits)}).to_numpy(np.float64)
     value = plots["value"].to_numpy(np.float64)
     wanted = np.isfinite(position)

@@ -93,8 +93,8 @@ def compare(
     area, block = grid.area_m2.ravel(), _blocks(grid, block_degrees)
     rows = []
     for trait in traits:
-        truth = _layer(reference, trait, grid, reference_name)
-        layers = {name: _layer(dataset, trait, grid, name) for name, dataset in maps.items()}
+        truth = map_layer(reference, trait, grid, reference_name)
+        layers = {name: map_layer(dataset, trait, grid, name) for name, dataset in maps.items()}
         shared = np.isfinite(truth)
         for name in defining:
             present = np.isfinite(layers[name])
@@ -151,8 +151,8 @@ def pairwise_differences(
     area, block = grid.area_m2.ravel(), _blocks(grid, block_degrees)
     rows = []
     for trait in traits:
-        truth = to_scale(trait, _layer(reference, trait, grid, reference_name), scale)
-        layers = {n: to_scale(trait, _layer(dataset, trait, grid, n), scale) for n, dataset in maps.items()}
+        truth = to_scale(trait, map_layer(reference, trait, grid, reference_name), scale)
+        layers = {n: to_scale(trait, map_layer(dataset, trait, grid, n), scale) for n, dataset in maps.items()}
         for a, b in combinations(layers, 2):
             cells = np.isfinite(truth) & np.isfinite(layers[a]) & np.isfinite(layers[b])
             pair = [layers[a][cells], layers[b][cells]]
@@ -232,15 +232,29 @@ def interval_coverage(
     return pd.DataFrame(rows, columns=list(COVERAGE_COLUMNS))
 
 
-def _blocks(grid: Grid, block_degrees: float) -> npt.NDArray[np.int64]:
-    latitude, longitude = np.meshgrid(grid.lat, grid.lon, indexing="ij")
-    return block_of(latitude.ravel(), longitude.ravel(), block_degrees)
+def map_layer(dataset: xr.Dataset, trait: Trait, grid: Grid, name: str) -> FloatArray:
+    """Return the location of a trait in every cell of the grid.
 
+    Args:
+        dataset: ``location`` (trait, lat, lon).
+        trait: the trait; all NaN where the dataset does not have it.
+        grid: the cells.
+        name: what the dataset is called, for messages.
 
-def _layer(dataset: xr.Dataset, trait: Trait, grid: Grid, name: str) -> FloatArray:
+    Returns:
+        (cells,) in the order of their numbers.
+
+    Raises:
+        GridError: there is no ``location``, or it is not on the grid.
+    """
     if "location" not in dataset:
         raise GridError(f"map {name!r} needs a variable 'location', found {list(dataset.data_vars)}")
     return _values(dataset["location"], trait, grid, name)
+
+
+def _blocks(grid: Grid, block_degrees: float) -> npt.NDArray[np.int64]:
+    latitude, longitude = np.meshgrid(grid.lat, grid.lon, indexing="ij")
+    return block_of(latitude.ravel(), longitude.ravel(), block_degrees)
 
 
 def _values(array: xr.DataArray, trait: Trait, grid: Grid, name: str) -> FloatArray:

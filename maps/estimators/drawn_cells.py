@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from maps.estimators.crossed_effects import BoolArray
 from maps.moments.cells import CellMoments
@@ -28,6 +29,7 @@ CELL_ROWS = 1 << 14
 
 _Hash = npt.NDArray[np.uint64]
 _LAST = np.uint64(2**64 - 1)
+_STEP = np.uint64(0x9E3779B97F4A7C15)  # of SplitMix64
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,5 @@ def _nothing() -> _Lot:
 
 
 def _hash(numbers: IntArray) -> _Hash:
-    """Scatter numbers, each to one of its own below 2^64 - 1 (the finaliser of SplitMix64, Steele et al. 2014)."""
-    x = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
+    """Scatter numbers, each to one of its own below 2^64 - 1 (SplitMix64, Steele et al. 2014, as pandas hashes)."""
+    return pd.util.hash_array(numbers.astype(np.uint64) + _STEP, categorize=False)

@@ -18,6 +18,7 @@ from maps.estimators.variance_components import VarianceComponents, estimate_com
 from maps.moments.cells import CellMoments
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import COMPONENTS, read_table
 
 MINIMUM_CELLS = 10
@@ -115,9 +116,7 @@ def components_of_cells(
     Raises:
         TableError: a column is missing, or some cell finds no components.
     """
-    missing = [name for name in COMPONENTS.names if name not in components.columns]
-    if missing:
-        raise TableError(f"components: columns {missing} are missing; found {list(components.columns)}")
+    need_columns(components, "components", COMPONENTS.names)
     rows = components[components["trait"] == trait].reset_index(drop=True)
     shared = rows.index[rows["biome"].isna()]
     known = rows["biome"].dropna()
@@ -168,13 +167,14 @@ class _PooledCells:
     @classmethod
     def of(cls, parts: Iterable[CellMoments], biome: Biomes | None) -> _PooledCells:
         draw = CellDraw()
-        label = _labels(biome)
+        by_cell = _by_cell(biome)
+        label = pd.Index(by_cell.dropna().unique(), dtype=object)
         cell, several = [np.empty(0, dtype=np.int64)], [np.empty((0, 2), dtype=bool)]
         photos, v = [np.empty(0)], [np.empty(0)]
         pairs: dict[str, list[FloatArray]] = {field.name: [np.empty(0)] for field in fields(SpeciesPairs)}
         variances = []
         for part in parts:
-            number = label.get_indexer(pd.Index(_biome_of(part.cell, biome), dtype=object))
+            number = label.get_indexer(pd.Index(_biome_of(part.cell, by_cell), dtype=object))
             draw.add(part, np.where(number < 0, len(label), number))
             cell.append(part.cell)
             groups = (part.species_of_row, part.observer_of_row)
@@ -194,20 +194,12 @@ class _PooledCells:
         return cls(np.concatenate(cell), np.concatenate(several), draw.drawn(), of_cells, joined, photo_variance)
 
 
-def _labels(biome: Biomes | None) -> pd.Index:
-    """Return the names of the biomes, each once."""
-    if biome is None:
-        return pd.Index([], dtype=object)
-    series = biome if isinstance(biome, pd.Series) else pd.Series(dict(biome), dtype=object)
-    labels: pd.Index = pd.Index(series.dropna().unique(), dtype=object)
-    return labels
+def _by_cell(biome: Biomes | None) -> pd.Series:
+    return biome if isinstance(biome, pd.Series) else pd.Series(dict(biome or {}), dtype=object)
 
 
 def _biome_of(cell: IntArray, biome: Biomes | None) -> pd.Series:
-    if biome is None:
-        return pd.Series(None, index=cell, dtype=object)
-    series = biome if isinstance(biome, pd.Series) else pd.Series(dict(biome), dtype=object)
-    return series.reindex(cell).astype(object)
+    return _by_cell(biome).reindex(cell).astype(object)
 
 
 def _variances(cells: _PooledCells, group: IntArray, noise: FloatArray, taken: BoolArray) -> VarianceComponents:

@@ -14,6 +14,7 @@ from maps.moments.key_sums import TERMS, WORD, pack, run_starts, sort_keys, sum_
 from maps.moments.name_codes import NameCodes
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import MOMENTS
 
 KEYS = ("cell", "species", "observer", "trait", "evidence")
@@ -135,9 +136,7 @@ def _packed(rows: pa.Table) -> IntArray:
 
 
 def _table(moments: pd.DataFrame) -> pa.Table:
-    missing = [name for name in MOMENTS.names if name not in moments.columns]
-    if missing:
-        raise TableError(f"moments: columns {missing} are missing; found {list(moments.columns)}")
+    need_columns(moments, "moments", MOMENTS.names)
     table = pa.Table.from_pandas(moments[MOMENTS.names], schema=MOMENTS, preserve_index=False)
     return table.replace_schema_metadata(None)
 

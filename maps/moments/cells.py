@@ -17,6 +17,7 @@ from maps.moments.addition import KEYS, SUMS
 from maps.moments.name_codes import NameCodes
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import ESTIMATE, MOMENTS
 
 
@@ -51,9 +52,7 @@ class CellMoments:
         """
         if isinstance(moments, CellMoments):
             return moments
-        missing = [name for name in MOMENTS.names if name not in moments.columns]
-        if missing:
-            raise TableError(f"moments: columns {missing} are missing; found {list(moments.columns)}")
+        need_columns(moments, "moments", MOMENTS.names)
         kinds = sorted(moments["evidence"].unique())
         if len(kinds) > 1:
             raise TableError(f"moments: expected one kind of evidence, found {kinds}; choose one with `estimate`")

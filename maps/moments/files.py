@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,14 +21,15 @@ BLOCK_ROWS = 1 << 16
 """Rows of moments held at a time."""
 
 
-def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS, whole_cells: bool = True) -> Iterator[pa.Table]:
+def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
     """Read moments sorted by cell, block after block; all rows of a cell and trait are in one block.
+
+    A block holds whole cells, but for a crowded one: of more than ``block_rows`` rows, it comes by itself, one trait at
+    a time.
 
     Args:
         path: a file that ``maps.moments.merging.merge_files`` wrote.
         block_rows: least number of rows in a block, except in the last and before a crowded cell.
-        whole_cells: whether all rows of a cell are in one block, however many. Where not, a cell of more than
-            ``block_rows`` rows comes by itself, one trait at a time.
 
     Yields:
         Tables of ``schemas.MOMENTS``, none of them empty.
@@ -40,7 +40,7 @@ def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS, whole_cells: bool
     rows_of_cell = _rows_of_cells(path)
     with open_moments(path) as file:
         stretches = _Stretches(path, file)
-        for first, end, apart in _blocks(rows_of_cell, block_rows, block_rows if not whole_cells else None):
+        for first, end, apart in _blocks(rows_of_cell, block_rows):
             if not apart:
                 yield pa.concat_tables(stretches.read(first, end))
                 continue
@@ -49,20 +49,6 @@ def moment_blocks(path: Path, *, block_rows: int = BLOCK_ROWS, whole_cells: bool
                 yield pa.concat_tables(
                     rows.filter(pc.equal(rows["trait"], trait)) for rows in stretches.read(first, end)
                 )
-
-
-def read_moments(path: Path, trait: str, evidence: str) -> pd.DataFrame:
-    """Read the moments of one trait and kind of evidence.
-
-    Raises:
-        TableError: the file is not one of moments.
-    """
-    rows = [
-        group.filter(pc.and_(pc.equal(group["trait"], trait), pc.equal(group["evidence"], evidence)))
-        for group in row_groups(path)
-    ]
-    frame: pd.DataFrame = pa.concat_tables([MOMENTS.empty_table(), *rows]).to_pandas()
-    return frame
 
 
 def count_rows_and_cells(path: Path) -> tuple[int, dict[str, int]]:
@@ -145,10 +131,10 @@ class _Block(NamedTuple):
     apart: bool
 
 
-def _blocks(rows_of_cell: IntArray, block_rows: int, most: int | None) -> Iterator[_Block]:
-    """Cut the rows of cells into blocks; a cell of more than ``most`` rows comes apart."""
+def _blocks(rows_of_cell: IntArray, block_rows: int) -> Iterator[_Block]:
+    """Cut the rows of cells into blocks; a crowded cell comes apart."""
     ends = np.cumsum(rows_of_cell)
-    crowded = np.flatnonzero(rows_of_cell > most) if most is not None else np.empty(0, dtype=np.int64)
+    crowded = np.flatnonzero(rows_of_cell > block_rows)
     cell = 0
     while cell < len(ends):
         first = int(ends[cell - 1]) if cell else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from maps.moments.key_sums import sum_photos
 from maps.moments.name_codes import NameCodes
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.observations.live_rows import are_live
 from plant_traits.schemas import MOMENTS
 
@@ -42,8 +43,8 @@ def reduce_predictions(predictions: pd.DataFrame, observations: pd.DataFrame, gr
     Raises:
         TableError: a column is missing, an observation contradicts itself, or a photo is predicted twice for a trait.
     """
-    _need(predictions, "predictions", ("observation_id", "photo_id", "trait", "mean", "modalities", "status"))
-    _need(predictions, "predictions", ("variance_aleatoric", "variance_epistemic"))
+    need_columns(predictions, "predictions", ("observation_id", "photo_id", "trait", "mean", "modalities", "status"))
+    need_columns(predictions, "predictions", ("variance_aleatoric", "variance_epistemic"))
     places, at = _join(predictions, observations)
     reason = _loss_reasons(predictions, places, at)
     kept = np.flatnonzero(reason == _USED)
@@ -111,7 +112,7 @@ def _strings(column: pd.Series) -> pa.Array:
 def _join(predictions: pd.DataFrame, observations: pd.DataFrame) -> tuple[pd.DataFrame, IntArray]:
     """Return one row per observation, and for each prediction the row of its observation or -1."""
     columns = ["observation_id", "species", "observer", "latitude", "longitude"]
-    _need(observations, "observations", columns)
+    need_columns(observations, "observations", columns)
     places = observations[columns].drop_duplicates(ignore_index=True)
     twice = places["observation_id"].duplicated()
     if twice.any():
@@ -158,9 +159,3 @@ def _refuse_repeated(used: pd.DataFrame, at: IntArray, evidence: npt.NDArray[np.
             f"{first['observation_id']!r}, photo {first['photo_id']!r}, trait {first['trait']!r}; "
             "expected one prediction each: reduce the predictions of one model only"
         )
-
-
-def _need(frame: pd.DataFrame, what: str, columns: Iterable[str]) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise TableError(f"{what}: columns {missing} are missing; found {list(frame.columns)}")

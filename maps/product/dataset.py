@@ -15,6 +15,7 @@ from maps.product.layers import APPLICABILITY, COMMON_LAYERS, LAYERS, QUALITY, S
 from plant_traits.errors import GridError, TableError
 from plant_traits.grid import FloatArray, Grid
 from plant_traits.month import Month
+from plant_traits.needed_columns import need_columns
 from plant_traits.regions import Region
 from plant_traits.schemas import CELL, ESTIMATE
 from plant_traits.traits import from_working, mean_from_working
@@ -165,9 +166,7 @@ def _effort(frame: pd.DataFrame | None, grid: Grid, mapped: npt.NDArray[np.bool_
     names = dict(zip(COMMON_LAYERS, ("n_records", "n_observers"), strict=True))
     if frame is None:
         return {layer: np.full(grid.shape, np.nan) for layer in names}
-    missing = [name for name in ("cell", *names.values()) if name not in frame.columns]
-    if missing:
-        raise TableError(f"effort: columns {missing} are missing; found {list(frame.columns)}")
+    need_columns(frame, "effort", ("cell", *names.values()))
     cell = frame["cell"].to_numpy(dtype=np.int64)
     _check_cells(cell, grid, "effort")
     layers = {}
@@ -203,9 +202,7 @@ def _stack(
 ) -> dict[str, FloatArray]:
     """Return each column as (trait, lat, lon), NaN where the frame has no row."""
     wanted = ("cell", "trait", *columns)
-    missing = [name for name in wanted if name not in frame.columns]
-    if missing:
-        raise TableError(f"{what}: columns {missing} are missing; found {list(frame.columns)}")
+    need_columns(frame, what, wanted)
     index = pd.Index([trait.id for trait in traits]).get_indexer(pd.Index(frame["trait"]))
     rows = frame[index >= 0]
     cell = rows["cell"].to_numpy(dtype=np.int64)

@@ -13,15 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from maps.comparison.metrics import weighted_pearson
+from maps.report.panels import COLOURS, FRAME, MARKERS, name_panel, panel_rows_and_columns, style_panel
 from maps.report.render import INK, WIDTH_INCHES, natural_ticks, png_bytes, tick_text
 from maps.report.typography import count_text, number_text
 
 FloatArray = npt.NDArray[np.float64]
 
 _HEXAGONS_FROM = 800
-_GRID = "#d9dcdf"
 _ACCENT = "#1f5a7a"
-_LINE_COLOURS = ("#1f5a7a", "#c2703d", "#4f7f3a", "#8a4f7d", "#7a6a2f", "#4b5563", "#a83a4a", "#2a8c82")
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,17 @@ def draw_scatter(panels: Sequence[ScatterPanel], *, reference: str, unit: str, l
     Returns:
         PNG bytes, the same for the same arguments.
     """
-    columns = min(max(len(panels), 1), 4)
-    rows = -(-max(len(panels), 1) // columns)
+    rows, columns = panel_rows_and_columns(len(panels))
     side = min(WIDTH_INCHES / columns, 3.3)
     figure = Figure(figsize=(side * columns + 0.25, side * rows + 0.1), layout="constrained")
     pairs = [_pairs(panel, log=log) for panel in panels]
     limits = _common_limits(pairs, log=log)
     for index, (panel, (x, y, weights)) in enumerate(zip(panels, pairs, strict=True)):
         axes = figure.add_subplot(rows, columns, index + 1)
-        axes.set_title(panel.name, fontsize=9.5, color=INK, loc="left", parse_math=False)
-        axes.set_xlabel(f"map ({unit})", fontsize=8.5, color=INK, parse_math=False)
+        name_panel(axes, panel.name, f"map ({unit})")
         if index % columns == 0:
             axes.set_ylabel(f"{reference} ({unit})", fontsize=8.5, color=INK, parse_math=False)
-        axes.axline((limits[0], limits[0]), (limits[1], limits[1]), color="#8b9196", linewidth=0.9, zorder=3)
+        axes.axline((limits[0], limits[0]), (limits[1], limits[1]), color=FRAME, linewidth=0.9, zorder=3)
         if x.size >= _HEXAGONS_FROM:
             window = np.log10(limits) if log else np.asarray(limits)
             axes.hexbin(
@@ -115,19 +112,19 @@ def draw_reliability(coverage: Mapping[str, tuple[FloatArray, FloatArray]]) -> b
     axes = figure.add_subplot()
     axes.set_aspect("equal")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.plot((0, 1), (0, 1), color="#8b9196", linewidth=0.9)
+    axes.plot((0, 1), (0, 1), color=FRAME, linewidth=0.9)
     for index, (name, (level, observed)) in enumerate(coverage.items()):
         order = np.argsort(level, kind="stable")
         axes.plot(
             level[order],
             observed[order],
-            marker="osD^v<>P"[index % 8],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=4.5,
             linewidth=1.4,
-            color=_LINE_COLOURS[index % len(_LINE_COLOURS)],
+            color=COLOURS[index % len(COLOURS)],
             label=name,
         )
-    _style(axes)
+    style_panel(axes)
     axes.set_xlabel("nominal level of the interval", fontsize=9, color=INK)
     axes.set_ylabel("share of cells whose interval holds the truth", fontsize=9, color=INK)
     if coverage:
@@ -167,13 +164,4 @@ def _style_scatter(axes: Axes, limits: tuple[float, float], *, log: bool) -> Non
             axis.set_major_formatter(FuncFormatter(tick_text))
     axes.set(xlim=limits, ylim=limits)
     axes.set_aspect("equal")
-    _style(axes)
-
-
-def _style(axes: Axes) -> None:
-    axes.grid(visible=True, color=_GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=INK, length=2.5, width=0.6)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(edgecolor="#8b9196", linewidth=0.6)
+    style_panel(axes)

@@ -10,14 +10,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from maps.report.panels import FRAME, name_panel, panel_rows_and_columns, style_panel
 from maps.report.render import INK, WIDTH_INCHES, png_bytes
 
 FloatArray = npt.NDArray[np.float64]
 
-_GRID = "#d9dcdf"
-_FRAME = "#8b9196"
 _CALIBRATED, _RAW = "#1f5a7a", "#c2703d"
-_MOST_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def draw_photo_reliability(panels: Sequence[CoveragePanel]) -> bytes:
     """
     figure, axes = _panels(len(panels), height=1.12)
     for panel, place in zip(panels, axes, strict=True):
-        place.plot((0, 1), (0, 1), color=_FRAME, linewidth=0.9)
+        place.plot((0, 1), (0, 1), color=FRAME, linewidth=0.9)
         order = np.argsort(panel.level, kind="stable")
         styles = ((_RAW, "s", ":"), (_CALIBRATED, "o", "-"), ("#4f7f3a", "^", "--"))
         for index, (label, observed) in enumerate(panel.lines.items()):
@@ -76,7 +74,8 @@ def draw_photo_reliability(panels: Sequence[CoveragePanel]) -> bytes:
         lowest = min(0.4, *(float(np.min(observed)) - 0.05 for observed in (panel.level, *panel.lines.values())))
         place.set(xlim=(lowest, 1.01), ylim=(lowest, 1.01))
         place.set_aspect("equal")
-        _style(place, panel.name, "nominal level")
+        name_panel(place, panel.name, "nominal level")
+        style_panel(place)
     if panels:
         axes[0].set_ylabel("share held", fontsize=8.5, color=INK)
         _legend(figure, axes[0])
@@ -93,7 +92,7 @@ def draw_pit(panels: Sequence[PitPanel]) -> bytes:
     """
     figure, axes = _panels(len(panels), height=0.92)
     for panel, place in zip(panels, axes, strict=True):
-        place.axhline(1, color=_FRAME, linewidth=0.9, zorder=3)
+        place.axhline(1, color=FRAME, linewidth=0.9, zorder=3)
         edges = np.linspace(0, 1, len(panel.as_predicted) + 1)
         if panel.calibrated is not None:
             place.stairs(
@@ -102,7 +101,8 @@ def draw_pit(panels: Sequence[PitPanel]) -> bytes:
         place.stairs(_density(panel.as_predicted), edges, color=_RAW, linewidth=1.4, label="as predicted")
         highest = max(float(_density(counts).max()) for counts in (panel.as_predicted, panel.calibrated or [1]))
         place.set(xlim=(0, 1), ylim=(0, max(2.0, 1.08 * highest)))
-        _style(place, panel.name, "PIT")
+        name_panel(place, panel.name, "PIT")
+        style_panel(place)
     if panels:
         axes[0].set_ylabel("relative frequency", fontsize=8.5, color=INK)
         _legend(figure, axes[0])
@@ -110,8 +110,7 @@ def draw_pit(panels: Sequence[PitPanel]) -> bytes:
 
 
 def _panels(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(max(count, 1), _MOST_COLUMNS)
-    rows = -(-max(count, 1) // columns)
+    rows, columns = panel_rows_and_columns(count)
     side = min(WIDTH_INCHES / columns, 3.0)
     figure = Figure(figsize=(side * columns, side * height * rows + 0.35), layout="constrained")
     return figure, [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
@@ -120,17 +119,6 @@ def _panels(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
 def _density(counts: Sequence[int]) -> FloatArray:
     found = np.asarray(counts, dtype=np.float64)
     return np.asarray(found * len(found) / max(found.sum(), 1.0))
-
-
-def _style(axes: Axes, title: str, horizontal: str) -> None:
-    axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
-    axes.set_xlabel(horizontal, fontsize=8.5, color=INK)
-    axes.grid(visible=True, color=_GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=INK, length=2.5, width=0.6)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(edgecolor=_FRAME, linewidth=0.6)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -11,18 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maps.report.panels import COLOURS, GRID, MARKERS, name_panel, panel_rows_and_columns, style_panel
 from maps.report.render import INK, WIDTH_INCHES, png_bytes
 from maps.report.typography import number_text
 
 REFIT = "refit"
 """The round that fits all records again; what it is checked on it has also seen."""
 
-_GRID = "#d9dcdf"
-_FRAME = "#8b9196"
 _SOFT = "#5d666e"
-_COLOURS = ("#1f5a7a", "#c2703d", "#4f7f3a", "#8a4f7d", "#7a6a2f", "#4b5563", "#a83a4a", "#2a8c82")
-_MARKERS = "osD^v<>P"
-_MOST_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,9 @@ def draw_learning_curves(curves: pd.DataFrame, trait_names: Mapping[str, str]) -
         left, right = (figure.add_subplot(len(rounds), 2, 2 * row + column) for column in (1, 2))
         last = row == len(rounds) - 1
         _losses(left, of_round, again if last and name != REFIT else again.iloc[:0])
-        _style(left, f"Loss{words}", "epoch", "mean negative log-likelihood")
+        _style_epochs(left, f"Loss{words}", "mean negative log-likelihood")
         _correlations(right, of_round, trait_names)
-        _style(right, f"Correlation with held-out records{words}", "epoch", "r")
+        _style_epochs(right, f"Correlation with held-out records{words}", "r")
         left.legend(frameon=False, fontsize=8, labelcolor=INK)
         _plain_legend(right)
     return png_bytes(figure)
@@ -84,8 +80,7 @@ def draw_variants(panels: Sequence[VariantPanel], *, score: str, baseline: str) 
         PNG bytes, the same for the same arguments.
     """
     labels = list(panels[0].scores) if panels else []
-    columns = min(max(len(panels), 1), _MOST_COLUMNS)
-    rows = -(-max(len(panels), 1) // columns)
+    rows, columns = panel_rows_and_columns(len(panels))
     height = (0.3 * max(len(labels), 1) + 0.85) * rows + 0.3
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     finite = [x for panel in panels for x in (*panel.scores.values(), panel.baseline) if x is not None]
@@ -97,12 +92,12 @@ def draw_variants(panels: Sequence[VariantPanel], *, score: str, baseline: str) 
         place = figure.add_subplot(rows, columns, index + 1)
         at = np.arange(len(labels))[::-1]
         values = np.array([panel.scores[label] for label in labels], dtype=np.float64)
-        place.hlines(at, low - pad, high + pad, color=_GRID, linewidth=0.8, zorder=1)
+        place.hlines(at, low - pad, high + pad, color=GRID, linewidth=0.8, zorder=1)
         if panel.baseline is not None and np.isfinite(panel.baseline):
             label = None if marked else baseline
-            place.axvline(panel.baseline, color=_COLOURS[1], linewidth=1.4, linestyle="--", zorder=2, label=label)
+            place.axvline(panel.baseline, color=COLOURS[1], linewidth=1.4, linestyle="--", zorder=2, label=label)
             marked = True
-        place.scatter(values, at, s=30, color=_COLOURS[0], zorder=3)
+        place.scatter(values, at, s=30, color=COLOURS[0], zorder=3)
         for value, line in zip(values, at, strict=True):
             if np.isfinite(value):
                 right = value > low + 0.75 * (high - low)
@@ -120,7 +115,8 @@ def draw_variants(panels: Sequence[VariantPanel], *, score: str, baseline: str) 
                 )
         place.set(xlim=(low - pad, high + pad), ylim=(-0.6, len(labels) - 0.4))
         place.set_yticks(at, labels=labels if index % columns == 0 else [""] * len(labels))
-        _style(place, panel.name, score, "")
+        name_panel(place, panel.name, score)
+        style_panel(place)
         place.grid(visible=False, axis="y")
         place.tick_params(axis="y", length=0)
         for text in place.get_yticklabels():
@@ -133,7 +129,7 @@ def draw_variants(panels: Sequence[VariantPanel], *, score: str, baseline: str) 
 def _losses(axes: Axes, curves: pd.DataFrame, again: pd.DataFrame) -> None:
     epochs = curves.drop_duplicates(["member", "epoch"])
     for index, (member, of_member) in enumerate(epochs.groupby("member", sort=True)):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         first = index == 0
         axes.plot(of_member["epoch"], of_member["loss"], color=colour, linewidth=1, linestyle=":",
                   label="fitted records" if first else None)  # fmt: skip
@@ -156,14 +152,14 @@ def _correlations(axes: Axes, curves: pd.DataFrame, trait_names: Mapping[str, st
         if of_trait.empty:
             continue
         by_epoch = of_trait.groupby("epoch", sort=True)["pearson_r"].agg(["mean", "min", "max"])
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         axes.fill_between(by_epoch.index, by_epoch["min"], by_epoch["max"], color=colour, alpha=0.14, linewidth=0)
         axes.plot(
             by_epoch.index,
             by_epoch["mean"],
             color=colour,
             linewidth=1.4,
-            marker=_MARKERS[index % len(_MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=3.2,
             markevery=max(len(by_epoch) // 10, 1),
             label=name,
@@ -176,15 +172,8 @@ def _plain_legend(axes: Axes) -> None:
             text.set_parse_math(False)
 
 
-def _style(axes: Axes, title: str, horizontal: str, vertical: str) -> None:
-    axes.set_title(title, fontsize=9.5, color=INK, loc="left", parse_math=False)
-    axes.set_xlabel(horizontal, fontsize=8.5, color=INK)
+def _style_epochs(axes: Axes, title: str, vertical: str) -> None:
+    name_panel(axes, title, "epoch")
     axes.set_ylabel(vertical, fontsize=8.5, color=INK)
-    if horizontal == "epoch":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(visible=True, color=_GRID, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, colors=INK, length=2.5, width=0.6)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set(edgecolor=_FRAME, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style_panel(axes)

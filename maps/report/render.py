@@ -94,9 +94,7 @@ def draw_map(
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
 
     if underlay is not None:
-        _draw_pixels(
-            axes, window.central_longitude, extent, underlay.astype(np.float64).where(underlay), _flat_colours()
-        )
+        _draw_pixels(axes, extent, underlay.astype(np.float64).where(underlay), _flat_colours())
         axes.legend(
             handles=[Patch(facecolor=_UNDERLAY, label=underlay_label)],
             loc="lower right",
@@ -117,7 +115,7 @@ def draw_map(
     low, high = _limits(finite, vmin, vmax, log=log)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     colours = cmap if cmap is not None else cm.batlow
-    image = _draw_pixels(axes, window.central_longitude, extent, shown, (colours, norm))
+    image = _draw_pixels(axes, extent, shown, (colours, norm))
     _draw_colour_bar(figure, image, label=label, finite=finite, limits=(low, high), log=log)
     return png_bytes(figure)
 
@@ -203,12 +201,11 @@ def _check_regular(field: xr.DataArray) -> None:
 
 def _draw_pixels(
     axes: GeoAxes,
-    central_longitude: float,
     extent: tuple[float, float, float, float],
     field: xr.DataArray,
     colours: tuple[Colormap, Normalize],
 ) -> Any:  # noqa: ANN401 - matplotlib's AxesImage, untyped through GeoAxes
-    latitude, longitude = _pixel_places(central_longitude, extent)
+    latitude, longitude = _pixel_places(axes.projection, extent)
     pixels = _sample(field, latitude, longitude)
     cmap, norm = colours
     return axes.imshow(
@@ -224,14 +221,15 @@ def _draw_pixels(
 
 
 @lru_cache(maxsize=4)
-def _pixel_places(central_longitude: float, extent: tuple[float, float, float, float]) -> tuple[FloatArray, FloatArray]:
+def _pixel_places(
+    projection: ccrs.Projection, extent: tuple[float, float, float, float]
+) -> tuple[FloatArray, FloatArray]:
     """Return latitude and longitude of a picture's pixels, each (rows, columns): the same for all maps of a page."""
     left, right, bottom, top = extent
     columns = int(DPI * _MAP_INCHES)
     rows = max(int(columns * (top - bottom) / (right - left)), 2)
     x = left + (np.arange(columns) + 0.5) * (right - left) / columns
     y = top - (np.arange(rows) + 0.5) * (top - bottom) / rows
-    projection = ccrs.EqualEarth(central_longitude=central_longitude)
     points = ccrs.PlateCarree().transform_points(projection, *np.meshgrid(x, y))
     return points[..., 1], points[..., 0]
 

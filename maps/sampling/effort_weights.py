@@ -21,6 +21,7 @@ from scipy.stats import t as student
 from maps.moments.reduction import reduce_predictions
 from plant_traits.errors import GridError, TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import EFFORT, ESTIMATE, SUBCELL_SUMS
 
 SUBDIVISION = 4
@@ -80,7 +81,7 @@ def merge_subcells(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """
     parts = [SUBCELL_SUMS.empty_table().to_pandas()]
     for frame in frames:
-        _need(frame, "sums of sub-cells", SUBCELL_SUMS.names)
+        need_columns(frame, "sums of sub-cells", SUBCELL_SUMS.names)
         parts.append(frame[SUBCELL_SUMS.names])
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     rows = rows.sort_values(SUBCELL_SUMS.names, ignore_index=True)
@@ -104,8 +105,8 @@ def weigh_subcells(sums: pd.DataFrame, effort: pd.DataFrame, grid: Grid) -> tupl
         TableError: a column is missing, or a sub-cell appears twice.
         GridError: a sub-cell is not of the grid.
     """
-    _need(sums, "sums of sub-cells", SUBCELL_SUMS.names)
-    _need(effort, "effort", EFFORT.names)
+    need_columns(sums, "sums of sub-cells", SUBCELL_SUMS.names)
+    need_columns(effort, "effort", EFFORT.names)
     if not sums["cell"].between(0, subcell_grid(grid).size - 1).all():
         raise GridError(f"sums of sub-cells: expected cells of {subcell_grid(grid)}, found others; reduce for {grid}")
     if sums.duplicated(["cell", "trait"]).any() or effort["cell"].duplicated().any():
@@ -195,9 +196,3 @@ def _weighted_cells(rows: pd.DataFrame) -> pd.DataFrame:
             "variance_mean": total(weight * v) / whole,
         }
     )
-
-
-def _need(frame: pd.DataFrame, what: str, columns: Iterable[str]) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise TableError(f"{what}: columns {missing} are missing; found {list(frame.columns)}")

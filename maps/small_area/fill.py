@@ -73,13 +73,12 @@ class FilledCells:
 
     Attributes:
         cells: ``schemas.CELL``, by cell and trait: every one that has an estimate from photos or a land prediction.
-        errors: ``ERROR_COLUMNS``, a row per trait and biome (null: all cells together): by which ``method`` cells
-            errors were learned (``plots``; ``held-out regions`` of the model's training; ``stated`` by the model of
-            itself, which nothing vouches for); the variances of
-            ``maps.small_area.errors``, that of a plot about its cell, and the cells they were learned on; the lines
-            that bring place and photos to plots, with the bias before (look - plots) and the share by which the
-            held-out squared error falls, with its standard error. Without plots, see
-            ``maps.small_area.fit.fit_without_plots``.
+        errors: ``ERROR_COLUMNS``, a row per trait and biome (null: all cells together): the ``method`` by which errors
+            were learned (``plots``; ``held-out regions`` of the model's training; ``stated`` by the model of itself,
+            which nothing vouches for); the variances of ``maps.small_area.errors``, that of a plot about its cell, and
+            the cells they were learned on; the lines that bring place and photos to plots, with the bias before
+            (look - plots) and the share by which the held-out squared error falls, with its standard error. Without
+            plots, see ``maps.small_area.fit.fit_without_plots``.
         calibration: ``CALIBRATION_COLUMNS``, the factors of ``maps.small_area.calibration``; no rows without plots.
         coverage: ``maps.small_area.coverage.COVERAGE_COLUMNS``, cross-fitted; no rows without plots.
         unseen: ``UNSEEN_COLUMNS``, the location of every cell with plots by errors and lines learned on the plots of

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from plant_traits.errors import TableError
 from plant_traits.grid import Grid
+from plant_traits.needed_columns import need_columns
 
 NEEDED = ("latitude", "longitude", "species", "trait", "n", "label", "prediction")
 RESIDUAL_COLUMNS = ("cell", "trait", "residual")
@@ -34,11 +34,7 @@ def cell_residuals(places: pd.DataFrame, grid: Grid) -> pd.DataFrame:
         TableError: a column is missing.
         GridError: a coordinate is missing or out of range.
     """
-    missing = [name for name in NEEDED if name not in places.columns]
-    if missing:
-        raise TableError(
-            f"held-out places: expected columns {NEEDED}, {missing} are missing; found {list(places.columns)}"
-        )
+    need_columns(places, "held-out places", NEEDED)
     rows = pd.DataFrame(
         {
             "cell": grid.cell_of(places["latitude"].to_numpy(np.float64), places["longitude"].to_numpy(np.float64)),

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid
+from plant_traits.needed_columns import need_columns
 
 IntArray = npt.NDArray[np.int64]
 
@@ -35,9 +35,7 @@ def plots_by_cell(plots: pd.DataFrame, grid: Grid) -> pd.DataFrame:
         TableError: a column is missing.
         GridError: a coordinate is missing or out of range.
     """
-    missing = [name for name in PLOT_COLUMNS if name not in plots.columns]
-    if missing:
-        raise TableError(f"plots: expected columns {PLOT_COLUMNS}, {missing} are missing; found {list(plots.columns)}")
+    need_columns(plots, "plots", PLOT_COLUMNS)
     rows = plots[np.isfinite(plots["value"].to_numpy(dtype=np.float64))]
     cell = grid.cell_of(rows["latitude"].to_numpy(), rows["longitude"].to_numpy())
     code, names = pd.factorize(rows["trait"], sort=True)

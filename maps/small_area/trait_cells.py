@@ -12,6 +12,7 @@ import pandas as pd
 from maps.comparison.metrics import block_of
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import ESTIMATE, LAND_PREDICTION
 from plant_traits.spatial_folds import spatial_folds
 
@@ -131,9 +132,7 @@ def trait_cells(
 
 
 def _rows(trait: str, table: pd.DataFrame, columns: tuple[str, ...], needed: list[str], what: str) -> pd.DataFrame:
-    missing = [name for name in needed if name not in table.columns]
-    if missing:
-        raise TableError(f"{what}: expected columns {needed}, {missing} are missing; found {list(table.columns)}")
+    need_columns(table, what, needed)
     own = table[table["trait"] == trait].set_index("cell")[list(columns)].astype(np.float64)
     if not own.index.is_unique:
         raise TableError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -42,18 +43,18 @@ def reduce_shard(destination: Path, *, shard: Path, predictions: Path, grid: str
         Counts of predictions, those of rows that are not live apart, of rows of moments and of predictions lost, by
         reason.
     """
-    observations, predicted, left_out = read_live(shard, predictions)
+    observations, predicted, counts = read_live(shard, predictions)
     moments = reduce_predictions(predicted, observations, Grid.parse(grid))
     write_table(moments, destination / MOMENTS_FILE, MOMENTS)
     return {
-        "in": {"predictions": len(predicted)} | ({NOT_LIVE: left_out} if left_out else {}),
+        "in": counts,
         "out": {"rows of moments": len(moments)},
         "lost": dict(count_losses(predicted, observations)),
     }
 
 
-def read_live(shard: Path, predictions: Path) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Return the rows of a live view, the predictions of these rows, and how many there are of others.
+def read_live(shard: Path, predictions: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Return the rows of a live view, the predictions of these rows, and how many these and those of others are.
 
     Rows that a later month changed or retracted, or whose name was set aside, keep their predictions in the shard that
     they were predicted in; nothing is lost where these are left out.
@@ -65,7 +66,9 @@ def read_live(shard: Path, predictions: Path) -> tuple[pd.DataFrame, pd.DataFram
     rows = read_table(shard / "observations.parquet", SHARD_ROW)
     predicted = read_table(predictions / "predictions.parquet", PREDICTION)
     live = are_live(predicted, rows)
-    return rows, predicted[live].reset_index(drop=True), int((~live).sum())
+    n, left_out = int(live.sum()), int((~live).sum())
+    counts = {"predictions": n} | ({NOT_LIVE: left_out} if left_out else {})
+    return rows, predicted[live].reset_index(drop=True), counts
 
 
 def merge_moments(destination: Path, *, shards: Sequence[Path]) -> Summary:
@@ -118,15 +121,16 @@ def estimate_cells(
         TableError: the moments are damaged or not sorted by cell.
     """
     path = moments / MOMENTS_FILE
+    blocks = partial(moment_blocks, path)
     biome = None if biomes is None else cell_biomes(biomes, rasters)
     # The passes of one evidence: one that gathers, one that estimates.
     total = 2 * len(EVIDENCE)
     components = []
     for k, evidence in enumerate(EVIDENCE):
-        pooled = pool_blocks(_blocks_of(path), estimators, evidence, biome)
+        pooled = pool_blocks(blocks, estimators, evidence, biome)
         components.append(pooled.components)
         _report(progress, 2 * k + 1, total)
-        _write_estimates(path, destination, estimators, evidence, pooled, biome)
+        _write_estimates(blocks, destination, estimators, evidence, pooled, biome)
         _report(progress, 2 * k + 2, total)
     found = [table for table in components if len(table)] or components
     write_table(pd.concat(found, ignore_index=True), destination / COMPONENTS_FILE, COMPONENTS)
@@ -143,7 +147,7 @@ def read_estimates(folder: Path, evidence: str, estimators: Sequence[str]) -> di
 
 
 def _write_estimates(
-    path: Path, destination: Path, estimators: Sequence[str], evidence: str, pooled: Pooled, biome: Biomes | None
+    blocks: Blocks, destination: Path, estimators: Sequence[str], evidence: str, pooled: Pooled, biome: Biomes | None
 ) -> None:
     with ExitStack() as stack:
         writers = {
@@ -152,15 +156,9 @@ def _write_estimates(
             )
             for name in estimators
         }
-        for estimates in estimate_blocks(
-            lambda: moment_blocks(path, whole_cells=False), estimators, evidence, pooled, biome
-        ):
+        for estimates in estimate_blocks(blocks, estimators, evidence, pooled, biome):
             for name, frame in estimates.items():
                 writers[name].write_table(pa.Table.from_pandas(frame, schema=ESTIMATE, preserve_index=False))
-
-
-def _blocks_of(path: Path) -> Blocks:
-    return lambda: moment_blocks(path, whole_cells=False)
 
 
 def _file(folder: Path, evidence: str, estimator: str) -> Path:

@@ -16,7 +16,7 @@ from maps.sampling.effort_weights import (
     subcell_grid,
     weigh_subcells,
 )
-from maps.stages.cells import NOT_LIVE, read_live
+from maps.stages.cells import read_live
 from plant_traits.grid import Grid
 from plant_traits.observations.effort import EffortCount, effort_records
 from plant_traits.schemas import (
@@ -49,13 +49,12 @@ def reduce_shard_to_subcells(destination: Path, *, shard: Path, predictions: Pat
         Counts of predictions, those of rows that are not live apart, of rows of sums and of predictions lost, by
         reason.
     """
-    observations, predicted, left_out = read_live(shard, predictions)
+    observations, predicted, counts = read_live(shard, predictions)
     sums = reduce_to_subcells(predicted, observations, Grid.parse(grid))
     write_table(sums, destination / SUBCELLS_FILE, SUBCELL_SUMS)
     unseen = int((used_predictions(predicted, observations) == "record").sum())
     lost = dict(count_losses(predicted, observations)) | ({"no usable photo": unseen} if unseen else {})
-    seen = {"predictions": len(predicted)} | ({NOT_LIVE: left_out} if left_out else {})
-    return {"in": seen, "out": {"rows of sums": len(sums)}, "lost": lost}
+    return {"in": counts, "out": {"rows of sums": len(sums)}, "lost": lost}
 
 
 def weigh_by_effort(destination: Path, *, subcells: Sequence[Path], observations: Path, grid: str) -> Summary:

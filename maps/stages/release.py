@@ -26,7 +26,7 @@ from maps.stages.comparison import (
     read_compared,
 )
 from maps.stages.contact_sheet import PHOTOS_PAGE
-from maps.stages.name_effect import read_names
+from maps.stages.name_effect import GateOutputs, read_names
 from maps.stages.small_area import read_coverage
 from plant_traits.run_spec import RunSpec
 from plant_traits.schemas import SCORE, read_table
@@ -61,7 +61,7 @@ def write_release(
     stages: Sequence[StageOutput],
     training: Mapping[str, object],
     code: str,
-    names: Path | None = None,
+    names: GateOutputs | None = None,
 ) -> Summary:
     """Gather a run's results in one folder.
 
@@ -81,7 +81,7 @@ def write_release(
         stages: the finished stages, in order.
         training: held-out metrics of the model.
         code: code version of the run, for the report.
-        names: output of ``tell_names``; None where names are taken as stated.
+        names: what the gate of names decided and did; None where names are taken as stated.
 
     Returns:
         Counts of files and bytes.
@@ -92,7 +92,7 @@ def write_release(
     shutil.copytree(model, destination / "model")
     shutil.copyfile(photos / PHOTOS_PAGE, destination / PHOTOS_PAGE)
     if names is not None:
-        shutil.copyfile(names / ASIDE_TABLE, destination / ASIDE_TABLE)
+        shutil.copyfile(names.decisions / ASIDE_TABLE, destination / ASIDE_TABLE)
     scores = read_table(comparison / "scores.parquet", SCORE)
     scores.to_csv(destination / "scores.csv", index=False)
     differences = pd.read_parquet(comparison / "differences.parquet")

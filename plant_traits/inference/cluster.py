@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dask.distributed import Client, LocalCluster, as_completed
 
 from plant_traits.code_version import OUR_PACKAGES, code_version
 from plant_traits.errors import WorkspaceError
+from plant_traits.kept_open import KeptOpen
 from plant_traits.steps import Artifact, StepStore, Summary, step_key
 from plant_traits.workspace import Workspace
 
@@ -126,72 +127,42 @@ def run_jobs(
     return {name: done[name] for name in jobs}
 
 
-@contextmanager
-def keeping_clusters() -> Iterator[None]:
-    """Keep the local clusters that ``run_jobs`` starts inside until the end, for the next jobs to find.
-
-    Starting workers, and their loading of libraries, costs more than a few jobs do.
-    """
-    with ExitStack() as stack:
-        token = _KEPT.set(_Kept(stack))
-        try:
-            yield
-        finally:
-            _KEPT.reset(token)
+CLUSTERS: KeptOpen[Client] = KeptOpen("clusters", usable=lambda client: client.status == "running")
+"""Local clusters: starting workers, and their loading of libraries, costs more than a few jobs do."""
 
 
-@dataclass
-class _Kept:
-    """Clusters that outlive the jobs they were started for, and what ends them."""
-
-    stack: ExitStack
-    clients: dict[tuple[ClusterSpec, Path], Client] = field(default_factory=dict)
-
-
-_KEPT: ContextVar[_Kept | None] = ContextVar("kept clusters", default=None)
-
-
-@contextmanager
-def _client(cluster: ClusterSpec, workspace: Workspace) -> Iterator[Client]:
+def _client(cluster: ClusterSpec, workspace: Workspace) -> AbstractContextManager[Client]:
     if cluster.address is not None:
-        with Client(cluster.address) as client:
-            yield client
-        return
-    kept = _KEPT.get()
-    if kept is None:
-        with ExitStack() as stack:
-            yield _start(cluster, workspace, stack)
-        return
-    key = (cluster, workspace.scratch)
-    client = kept.clients.get(key)
-    if client is None or client.status != "running":
-        client = kept.clients[key] = _start(cluster, workspace, kept.stack)
-    yield client
+        return Client(cluster.address)
+    return CLUSTERS.use((cluster, workspace.scratch), partial(_local, cluster, workspace))
 
 
-def _start(cluster: ClusterSpec, workspace: Workspace, stack: ExitStack) -> Client:
-    """Start a local cluster that ends with the stack."""
+@contextmanager
+def _local(cluster: ClusterSpec, workspace: Workspace) -> Iterator[Client]:
+    """Start a local cluster, and end it."""
     settings = {
         "temporary-directory": str(workspace.scratch / "dask"),
         "distributed.admin.log-format": "%(message)s",
         "distributed.scheduler.allowed-failures": 3,
     }
-    stack.enter_context(dask.config.set(settings))
-    local = LocalCluster(
-        n_workers=cluster.workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",  # any free port of this machine, seen from nowhere else
-        local_directory=str(workspace.scratch / "dask"),
-        silence_logs="ERROR",
-        resources={"GPU": 1} if cluster.gpu else None,
-    )
-    stack.callback(local.close)
-    # Not the default of the thread, which may be another when the cluster ends.
-    client = Client(local, set_as_default=False)
-    stack.callback(client.close)
-    return client
+    with (
+        dask.config.set(settings),
+        closing(
+            LocalCluster(
+                n_workers=cluster.workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",  # any free port of this machine, seen from nowhere else
+                local_directory=str(workspace.scratch / "dask"),
+                silence_logs="ERROR",
+                resources={"GPU": 1} if cluster.gpu else None,
+            )
+        ) as local,
+        # Not the default of the thread, which may be another when the cluster ends.
+        closing(Client(local, set_as_default=False)) as client,
+    ):
+        yield client
 
 
 def _tell(progress: Progress | None, finished: int, total: int) -> None:

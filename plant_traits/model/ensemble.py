@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from data_catalog import ModelSettings, Trait
 from plant_traits.model.calibration import uncalibrated
 from plant_traits.model.curves import gather_curves
+from plant_traits.model.deterministic import deterministic
 from plant_traits.model.member import MemberData, Progress, row_weights, train_member
 from plant_traits.model.network_presets import fit_scalings, network_config
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
@@ -86,7 +86,7 @@ def fit_ensemble(
     scalings = (image_scaling, place_scaling, target)
     ids = [trait.id for trait in how.traits]
     laplace = torch.tensor([trait.likelihood == "laplace" for trait in how.traits], device=how.device)
-    with _deterministic(how.threads, how.device):
+    with deterministic(how.threads, how.device):
         data = MemberData.build(fitted, *scalings, weight, how.device)
         checks = MemberData.build(stopping, *scalings, row_weights(stopping, settings), how.device)
         members = [
@@ -120,18 +120,3 @@ def fit_ensemble(
     )
     curves = gather_curves([member.history for member in members])
     return FittedEnsemble(model, [member.best_epoch for member in members], curves)
-
-
-@contextmanager
-def _deterministic(threads: int, device: str) -> Iterator[None]:
-    """Fix threads and algorithms for the duration, and leave the global random state as it was."""
-    before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    accelerated = device.startswith("cuda")
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if accelerated else []):
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=accelerated)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(enabled)

@@ -97,10 +97,7 @@ def write_held_out_places(places: pd.DataFrame, folder: Path, model_id: str) -> 
     Raises:
         TableError: the frame does not match the schema.
     """
-    path = folder / HELD_OUT_PLACES
-    write_table(places, path, HELD_OUT_PLACE)
-    table = pq.read_table(path).replace_schema_metadata({_MODEL_ID: model_id.encode()})
-    pq.write_table(table, path, compression="zstd")
+    write_table(places, folder / HELD_OUT_PLACES, HELD_OUT_PLACE, {_MODEL_ID: model_id.encode()})
 
 
 def read_held_out_places(folder: Path, model_id: str) -> pd.DataFrame | None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from plant_traits.errors import InputError, TableError
 from plant_traits.grid import Grid, IntArray
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import EFFORT_RECORD, read_table
 from plant_traits.sources.stable_hash import row_hash_text
 
@@ -45,7 +46,7 @@ def cap_effort(observations: pd.DataFrame, k: int | None, grid: Grid) -> tuple[p
     """
     if k is not None and k < 1:
         raise InputError(f"the number of photos per observer, species, day and cell must be at least 1, found {k}")
-    _require(observations, [*_WHO_WHAT_WHEN, "observation_id", "photo_id", "latitude", "longitude"])
+    need_columns(observations, "observations", [*_WHO_WHAT_WHEN, "observation_id", "photo_id", "latitude", "longitude"])
     if k is None:
         return observations.reset_index(drop=True), 0
     key = observations[list(_WHO_WHAT_WHEN)].reset_index(drop=True)
@@ -76,8 +77,8 @@ def records_beyond_cap(observations: pd.DataFrame, kept: pd.DataFrame) -> pd.Dat
     Raises:
         TableError: a column is missing.
     """
-    _require(observations, EFFORT_RECORD.names)
-    _require(kept, ["observation_id"])
+    need_columns(observations, "observations", EFFORT_RECORD.names)
+    need_columns(kept, "observations", ["observation_id"])
     left = observations[~observations["observation_id"].isin(kept["observation_id"])]
     records: pd.DataFrame = left[EFFORT_RECORD.names].drop_duplicates("observation_id", ignore_index=True)
     return records
@@ -100,7 +101,7 @@ def target_group_effort(observations: pd.DataFrame, grid: Grid) -> pd.DataFrame:
         TableError: a column is missing.
         GridError: a coordinate is missing or out of range.
     """
-    _require(observations, ["observation_id", "observer", "latitude", "longitude"])
+    need_columns(observations, "observations", ["observation_id", "observer", "latitude", "longitude"])
     rows = pd.DataFrame(
         {
             "cell": grid.cell_of(observations["latitude"], observations["longitude"]),
@@ -185,7 +186,7 @@ class EffortCount:
             TableError: a column is missing.
             GridError: a coordinate is missing or out of range.
         """
-        _require(records, ["observer", "latitude", "longitude"])
+        need_columns(records, "observations", ["observer", "latitude", "longitude"])
         place = self._grid.cell_of(records["latitude"], records["longitude"])
         cell, count = np.unique(place, return_counts=True)
         self._cells.append(cell)
@@ -221,9 +222,3 @@ class EffortCount:
             self._pairs = [pd.concat(self._pairs, ignore_index=True).drop_duplicates(ignore_index=True)]
         # What is settled is not held: it would be added up again with every part.
         self._held = 0
-
-
-def _require(frame: pd.DataFrame, columns: list[str]) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise TableError(f"observations: columns {missing} are missing; found {list(frame.columns)}")

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from plant_traits.errors import InputError, TableError
+from plant_traits.needed_columns import need_columns
 from plant_traits.observations.shards import SEVERAL, content_hashes, divide_rows, tile_name, tiles_of
 from plant_traits.schemas import SHARD_PLAN, SHARD_PLAN_ROW, SHARD_ROW
 from plant_traits.sources.stable_hash import table_hash
@@ -82,9 +83,7 @@ def plan_increment(
         GridError: a coordinate is missing or out of range.
         TableError: a column is missing, or the earlier plan is not what it should be.
     """
-    missing = [name for name in SHARD_ROW.names if name not in observations.columns]
-    if missing:
-        raise TableError(f"observations: columns {missing} are missing; found {list(observations.columns)}")
+    need_columns(observations, "observations", SHARD_ROW.names)
     content = content_hashes(observations)
     if pd.DataFrame(content).duplicated().any():
         raise InputError("observations: some rows are repeated, expected one per observation and photo; clean them")

@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plant_traits.errors import InputError, TableError
+from plant_traits.errors import InputError
 from plant_traits.month import Month
+from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import LEDGER, OBSERVATION
 from plant_traits.sources.stable_hash import row_hashes
 
@@ -73,7 +74,7 @@ def update_ledger(
     if previous is None or previous.empty:
         before = pd.DataFrame({name: pd.Series(dtype="str") for name in LEDGER.names})
     else:
-        _require(previous, LEDGER.names, "ledger")
+        need_columns(previous, "ledger", LEDGER.names)
         before = previous[LEDGER.names]
         latest = str(before["last_snapshot"].max())
         if latest > str(month):
@@ -120,8 +121,8 @@ def check_drop(
     """
     if not 0 <= largest_drop <= 1:
         raise InputError(f"the share of a source's observations that may disappear is 0 to 1, found {largest_drop}")
-    _require(previous, ["observation_id", "state"], "ledger")
-    _require(observations, ["observation_id"], "observations")
+    need_columns(previous, "ledger", ["observation_id", "state"])
+    need_columns(observations, "observations", ["observation_id"])
     live = previous.loc[previous["state"] != "retracted", "observation_id"]
     here = pc.is_in(_strings(live), value_set=_strings(observations["observation_id"]))
     gone = live[~here.to_numpy(zero_copy_only=False)]
@@ -153,10 +154,10 @@ def ledger_changes(previous: pd.DataFrame | None, ledger: pd.DataFrame) -> Ledge
         TableError: a column is missing.
         InputError: the later ledger lacks observations of the earlier, so that it does not follow from it.
     """
-    _require(ledger, LEDGER.names, "ledger")
+    need_columns(ledger, "ledger", LEDGER.names)
     columns = ["observation_id", "content_hash", "state"]
     before = ledger.loc[[], columns] if previous is None else previous
-    _require(before, columns, "ledger")
+    need_columns(before, "ledger", columns)
     both = before[columns].merge(ledger[columns], on="observation_id", how="outer", suffixes=("_before", ""), sort=True)
     if both["state"].isna().any():
         raise InputError(
@@ -187,7 +188,7 @@ def ledger_counts(ledger: pd.DataFrame) -> pd.DataFrame:
     Raises:
         TableError: a column is missing.
     """
-    _require(ledger, ["observation_id", "state"], "ledger")
+    need_columns(ledger, "ledger", ["observation_id", "state"])
     counts = pd.crosstab(source_of(ledger["observation_id"]), ledger["state"])
     return counts.reindex(columns=list(STATES), fill_value=0).astype("int64").rename_axis(index="source", columns=None)
 
@@ -206,16 +207,10 @@ def _strings(texts: pd.Series) -> pa.Array:
 
 def _content_hashes(observations: pd.DataFrame) -> pd.DataFrame:
     """Hash the content of each observation: the sum over its rows, so that their order does not matter."""
-    _require(observations, list(CONTENT), "observations")
+    need_columns(observations, "observations", list(CONTENT))
     hashes = row_hashes(observations, CONTENT)
     parts = pd.DataFrame({"observation_id": observations["observation_id"], "a": hashes[:, 0], "b": hashes[:, 1]})
     sums = parts.groupby("observation_id", sort=True)[["a", "b"]].sum()  # unsigned, wraps around
     digits = sums.to_numpy(dtype=np.uint64).astype(">u8").tobytes().hex()
     texts = [digits[k : k + 32] for k in range(0, len(digits), 32)]
     return pd.DataFrame({"observation_id": sums.index.astype("str"), "now": pd.Series(texts, dtype="str")})
-
-
-def _require(frame: pd.DataFrame, columns: list[str], what: str) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise TableError(f"{what}: columns {missing} are missing; found {list(frame.columns)}")

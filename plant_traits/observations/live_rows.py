@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from plant_traits.errors import TableError
+from plant_traits.needed_columns import need_columns
 
 KEY = ("observation_id", "photo_id")
 
@@ -28,9 +28,7 @@ def are_live(rows: pd.DataFrame, live: pd.DataFrame) -> npt.NDArray[np.bool_]:
         TableError: a column is missing.
     """
     for what, frame in (("rows", rows), ("live view", live)):
-        missing = [name for name in KEY if name not in frame.columns]
-        if missing:
-            raise TableError(f"{what} of a shard: columns {missing} are missing; found {list(frame.columns)}")
+        need_columns(frame, f"{what} of a shard", KEY)
     observations = pd.Index(live["observation_id"].unique())
     photos = pd.Index(live["photo_id"].dropna().unique())
     known = _numbers(live, observations, photos)

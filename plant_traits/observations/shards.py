@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from plant_traits.errors import InputError, PhotoError, TableError
 from plant_traits.grid import Grid
+from plant_traits.needed_columns import need_columns
 from plant_traits.observations.ledger import CONTENT
 from plant_traits.schemas import PHOTO, SHARD_ROW, read_table, write_table
 from plant_traits.sources.photos import PhotoReader
@@ -118,9 +119,7 @@ def divide_rows(
     """
     if size < 1:
         raise InputError(f"a shard needs a size of at least 1, found {size}")
-    missing = [name for name in SHARD_ROW.names if name not in observations.columns]
-    if missing:
-        raise TableError(f"observations: columns {missing} are missing; found {list(observations.columns)}")
+    need_columns(observations, "observations", SHARD_ROW.names)
     if observations.duplicated(["observation_id", "photo_id"]).any():
         raise InputError(
             "observations: a row per observation and photo is expected, some are repeated; clean them first"

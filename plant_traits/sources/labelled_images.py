@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
-from plant_traits.errors import MissingInputError
+from data_catalog import ImageLayout
+from plant_traits.errors import InputError, MissingInputError
 from plant_traits.schemas import LABELLED_IMAGE
 from plant_traits.sources.image_folders import present
 from plant_traits.sources.licences import normalise_licence
@@ -25,6 +27,19 @@ class LabelledImages:
 
     images: pd.DataFrame
     losses: Mapping[str, int]
+
+
+def check_choice(images: object, layout: object) -> None:
+    """Check that a set of labelled images and what it is are said together.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    if (images is None) != (layout is None):
+        raise InputError(
+            f"labelled images: expected a folder and its layout ({', '.join(get_args(ImageLayout))}), found {images} "
+            f"and {layout}; give both or neither"
+        )
 
 
 def labelled_images(rows: pd.DataFrame, folder: Path, losses: Mapping[str, int]) -> LabelledImages:

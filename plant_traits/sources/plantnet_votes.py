@@ -30,11 +30,8 @@ flora's names and synonyms) is not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,10 +39,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from plant_traits.errors import InputError, MissingInputError, TableError
-from plant_traits.sources.json_objects import object_entries, read_json_object
+from plant_traits.sources.plantnet_files import (
+    Answers,
+    Classes,
+    read_answers,
+    read_classes,
+    read_expert_labels,
+    read_lines,
+    read_numbers,
+)
 from plant_traits.taxa.votes.vote_table import AiVotes, VoteTable
-
-_CLASSES_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -82,21 +85,12 @@ def read_plantnet_votes(folder: Path) -> PlantnetVotes:
     )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Columns of whole numbers: keys, inner keys and values of a file."""
-
-    key: NDArray[np.int64]
-    inner: NDArray[np.int64]
-    value: NDArray[np.int64]
-
-
 def _first_layout(folder: Path) -> PlantnetVotes:
-    answers = _nested(folder / "answers" / "answers.json")
-    names = _classes(folder / "converters" / "classes.json")
-    ids, tasks = _flat(folder / "converters" / "tasks.json")
-    authors = _lines(folder / "aggregation" / "authors.txt")
-    experts = _lines(folder / "answers" / "ground_truth.txt")
+    answers = read_answers(folder / "answers" / "answers.json")
+    names = read_classes(folder / "converters" / "classes.json")
+    ids, tasks = read_numbers(folder / "converters" / "tasks.json")
+    authors = read_lines(folder / "aggregation" / "authors.txt")
+    experts = read_lines(folder / "answers" / "ground_truth.txt")
     if not len(authors) == len(experts) == len(ids):
         raise InputError(
             f"{folder}: authors.txt has {len(authors)} lines, ground_truth.txt {len(experts)}, tasks.json {len(ids)} "
@@ -110,70 +104,51 @@ def _first_layout(folder: Path) -> PlantnetVotes:
     author = authors[answers.key] == answers.inner
     model = None
     if (folder / "aggregation" / "ai_answers.json").exists():
-        said, label = _flat(folder / "aggregation" / "ai_answers.json")
-        of_model = _classes(folder / "aggregation" / "ai_classes.json")
+        said, label = read_numbers(folder / "aggregation" / "ai_answers.json")
+        of_model = read_classes(folder / "aggregation" / "ai_classes.json")
         _within(said, len(ids), "ai_answers.json: a task")
-        scored, score = _flat(folder / "aggregation" / "ai_scores.json", pa.float64())
+        scored, score = read_numbers(folder / "aggregation" / "ai_scores.json", pa.float64())
         _within(scored, len(ids), "ai_scores.json: a task")
         place = of_model.place(label, "ai_answers.json")
         model = _Model(of_model, id_of_task[said], place, id_of_task[scored], score)
-    votes = _table(_Read(id_of_task[answers.key], answers.inner, answers.value), author, names, model)
+    votes = _table(Answers(id_of_task[answers.key], answers.inner, answers.value), author, names, model)
     expert = np.flatnonzero(experts >= 0)
     return PlantnetVotes(votes, _truth(id_of_task[expert], names, experts[expert]))
 
 
 def _second_layout(folder: Path) -> PlantnetVotes:
-    answers = _nested(folder / "votes" / "human_votes.json")
-    names = _classes(folder / "converters" / "unified_classes.json")
-    ids, users = _flat(folder / "converters" / "authors.json")
+    answers = read_answers(folder / "votes" / "human_votes.json")
+    names = read_classes(folder / "converters" / "unified_classes.json")
+    ids, users = read_numbers(folder / "converters" / "authors.json")
     by_id = pd.Series(users, index=ids)
     if by_id.index.has_duplicates:
         raise InputError(f"{folder}: authors.json names an observation twice; fetch it again")
     author = by_id.reindex(answers.key).to_numpy() == answers.inner
     model = None
     if (folder / "votes" / "ai_votes.json").exists():
-        said, label = _flat(folder / "votes" / "ai_votes.json")
+        said, label = read_numbers(folder / "votes" / "ai_votes.json")
         scored, score = np.empty(0, dtype=np.int64), np.empty(0)
         if (folder / "ai_scores" / "ai_scores.json").exists():
-            scored, score = _flat(folder / "ai_scores" / "ai_scores.json", pa.float64())
+            scored, score = read_numbers(folder / "ai_scores" / "ai_scores.json", pa.float64())
         model = _Model(names, said, names.place(label, "ai_votes.json"), scored, score)
     votes = _table(answers, author, names, model)
-    experts, label = _expert_labels(folder / "votes" / "ground_truth.json")
+    experts, label = read_expert_labels(folder / "votes" / "ground_truth.json")
     known = label >= 0
     return PlantnetVotes(votes, _truth(experts[known], names, label[known]))
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """Names by label, some labels unused."""
-
-    label: NDArray[np.int64]
-    names: pd.Index[str]
-
-    def place(self, labels: NDArray[np.int64], where: str) -> NDArray[np.int64]:
-        """Return the places of labels among the names."""
-        place = pd.Index(self.label).get_indexer(pd.Index(labels))
-        if (place < 0).any():
-            raise InputError(f"{where}: label {labels[place < 0][0]} is not among the classes; fetch the release again")
-        return place.astype(np.int64)
-
-    def codes(self, taxa: pd.Index[str]) -> NDArray[np.int32]:
-        """Return the code of each name among taxa."""
-        return taxa.get_indexer(self.names).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class _Model:
     """The model's names, as places among its classes, and its probabilities, each by observation id."""
 
-    classes: _Classes
+    classes: Classes
     said: NDArray[np.int64]
     place: NDArray[np.int64]
     scored: NDArray[np.int64]
     score: NDArray[np.float64]
 
 
-def _table(answers: _Read, author: NDArray[np.bool_], names: _Classes, model: _Model | None) -> VoteTable:
+def _table(answers: Answers, author: NDArray[np.bool_], names: Classes, model: _Model | None) -> VoteTable:
     observation, ids = pd.factorize(answers.key)
     user, users = pd.factorize(answers.inner)
     place_of_vote = names.place(answers.value, "votes")
@@ -205,7 +180,7 @@ def _table(answers: _Read, author: NDArray[np.bool_], names: _Classes, model: _M
         raise InputError(f"Pl@ntNet votes: {error}") from error
 
 
-def _truth(ids: NDArray[np.int64], names: _Classes, label: NDArray[np.int64]) -> pd.DataFrame:
+def _truth(ids: NDArray[np.int64], names: Classes, label: NDArray[np.int64]) -> pd.DataFrame:
     taxon = names.names.take(names.place(label, "ground truth"))
     return pd.DataFrame({"observation_id": _texts(ids), "taxon": taxon})
 
@@ -213,90 +188,6 @@ def _truth(ids: NDArray[np.int64], names: _Classes, label: NDArray[np.int64]) ->
 def _texts(numbers: NDArray[np.int64]) -> pd.Index[str]:
     texts: pd.Index[str] = pd.Index(pa.array(numbers).cast(pa.string()).to_pandas(), dtype="str")
     return texts
-
-
-def _classes(path: Path) -> _Classes:
-    content = read_json_object(path, _CLASSES_BYTES)
-    label = _numbers(path, list(content.values()))
-    if len(np.unique(label)) != len(label):
-        raise InputError(f"{path.name}: a label stands for two names; fetch the file again")
-    return _Classes(label, pd.Index(list(content), dtype="str"))
-
-
-def _nested(path: Path) -> _Read:
-    """Read an object of objects of labels."""
-    keys, inner, values = [], [], []
-    for entries in object_entries(path, nested=True):
-        outer, given = zip(*entries, strict=True)
-        if set(map(type, given)) != {list}:
-            raise InputError(f"{path.name}: expected every entry to hold users and labels; fetch the file again")
-        lengths = np.fromiter(map(len, given), dtype=np.int64, count=len(given))
-        users, labels = _two_columns(path, list(chain.from_iterable(given)))
-        keys.append(np.repeat(_numbers(path, list(outer)), lengths))
-        inner.append(_numbers(path, users))
-        values.append(_numbers(path, labels))
-    if not keys:
-        raise InputError(f"{path.name}: holds no votes; fetch the file again")
-    return _Read(np.concatenate(keys), np.concatenate(inner), np.concatenate(values))
-
-
-def _two_columns(path: Path, pairs: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Split pairs of user and label."""
-    try:
-        users, labels = zip(*pairs, strict=True) if pairs else ((), ())
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path.name}: expected users and labels in every entry; fetch the file again") from error
-    return list(users), list(labels)
-
-
-def _flat(path: Path, kind: pa.DataType | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Read an object of one number per entry."""
-    wanted = pa.int64() if kind is None else kind
-    keys, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=wanted.to_pandas_dtype())]
-    for outer, value in _columns(path):
-        keys.append(_numbers(path, outer))
-        values.append(_numbers(path, value, wanted))
-    return np.concatenate(keys), np.concatenate(values)
-
-
-def _columns(path: Path) -> Iterator[tuple[list[str], list[Any]]]:
-    for entries in object_entries(path, nested=False):
-        outer, value = zip(*entries, strict=True)
-        yield list(outer), list(value)
-
-
-def _expert_labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Read experts' labels; of several on an observation, the one that all gave, else none."""
-    content = read_json_object(path, 16 * _CLASSES_BYTES)
-    several = {key: value for key, value in content.items() if isinstance(value, list)}
-    agreed = {key: value[0] if value and len(set(map(str, value))) == 1 else -1 for key, value in several.items()}
-    content |= agreed
-    return _numbers(path, list(content)), _numbers(path, list(content.values()))
-
-
-def _numbers(path: Path, values: list[Any], kind: pa.DataType | None = None) -> NDArray[Any]:
-    """Return numbers, or texts that are numbers, as an array."""
-    try:
-        array = pa.array(values)
-        if pa.types.is_boolean(array.type):
-            raise pa.ArrowInvalid("true or false where a number is expected")
-        array = array.cast(pa.int64() if kind is None else kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
-        raise InputError(f"{path.name}: expected whole numbers as ids and labels: {error}") from error
-    if array.null_count:
-        raise InputError(f"{path.name}: {array.null_count} entries have no value; fetch the file again")
-    return np.asarray(array.to_numpy(zero_copy_only=False))
-
-
-def _lines(path: Path) -> NDArray[np.int64]:
-    """Read a whole number per line."""
-    try:
-        column = pd.read_csv(path, header=None, names=["value"], usecols=[0], dtype="int64", skip_blank_lines=False)
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path} is not there; complete the release") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name}: expected one whole number per line: {error}; fetch the file again") from error
-    return column["value"].to_numpy(dtype=np.int64)
 
 
 def _within(place: NDArray[np.int64], n: int, what: str) -> None:

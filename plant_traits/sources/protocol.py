@@ -16,6 +16,10 @@ from plant_traits.month import Month
 from plant_traits.regions import Region
 from plant_traits.sources.web.client import Web
 
+NAMES, OBSERVATIONS, VOTED = "names", "observations", "voted"
+"""Tables of earlier stages by which some sources are asked: names to match, photos to fetch, and observations whose
+identifications are wanted."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -27,7 +31,7 @@ class Request:
         region: where records or pixels are wanted.
         settings: the plug-in's own settings, from the profile.
         folder: local folder of this acquisition in the mirror; it may hold what an earlier, killed call left there.
-        tables: tables of earlier stages that say what to fetch, by name, such as ``observations``.
+        tables: tables of earlier stages that say what to fetch, by name, such as ``OBSERVATIONS``.
         progress: called with (finished, total) while a long fetch goes on, from any thread.
     """
 

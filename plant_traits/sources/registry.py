@@ -15,13 +15,9 @@ from plant_traits.sources.inaturalist.api import InaturalistApi
 from plant_traits.sources.inaturalist.identification_source import InaturalistIdentifications
 from plant_traits.sources.inaturalist.open_data import InaturalistOpenData
 from plant_traits.sources.photo_store.source import PhotoSource
-from plant_traits.sources.protocol import DataSource
+from plant_traits.sources.protocol import NAMES, OBSERVATIONS, VOTED, DataSource
 from plant_traits.sources.rasters.source import RasterSource
 from plant_traits.sources.static_files import StaticFiles
-
-NAMES = "names"
-OBSERVATIONS = "observations"
-VOTED = "voted"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from plant_traits.month import Month
 from plant_traits.regions import Region
 from plant_traits.run_spec import RunSpec
 from plant_traits.sources.acquire import Acquired, acquire_source, read_acquired
-from plant_traits.sources.inaturalist.identification_source import VOTED
-from plant_traits.sources.protocol import Plan, Request
+from plant_traits.sources.protocol import VOTED, Plan, Request
 from plant_traits.sources.registry import find_plugin
 from plant_traits.sources.web.client import Web
 

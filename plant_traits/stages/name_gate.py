@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +16,12 @@ import pyarrow.parquet as pq
 import torch
 
 from plant_traits.errors import ModelError
-from plant_traits.name_schemas import NAME_DECISION, VOTED_NAME
+from plant_traits.name_schemas import NAME_DECISION, VOTED_NAME, VOTES
 from plant_traits.observations.shards import OBSERVATIONS_FILE
 from plant_traits.schemas import SHARD_ROW, read_table, write_table
 from plant_traits.stages.prediction import features_of
-from plant_traits.stages.votes import VOTES
 from plant_traits.steps import Summary
+from plant_traits.taxa.gate.calibration import SPECIES
 from plant_traits.taxa.gate.cross_fitted import EVIDENCE, CrossFittedNames, load_cross_fitted
 from plant_traits.taxa.gate.named_rows import name_rows
 from plant_traits.taxa.gate.rule import OF_VOTED, SET_ASIDE, decide_names
@@ -38,6 +37,7 @@ DECISIONS, ASIDE, ASIDE_TABLE, COUNTS, COUNTS_TABLE = (
     "names.json",
     "names.csv",
 )
+_WHY = ("rank", "reason")
 _ABOUT = ["photo_id", "photo_url", "latitude", "longitude", "observed_on", "licence", "attribution", "dataset_key"]
 
 
@@ -155,7 +155,8 @@ def gather_decisions(
 
     Writes ``decisions.parquet`` (all of them), ``set_aside.parquet`` and ``set_aside.csv`` (a row per photo or record
     that was set aside: where it can be seen, whose it is, what was stated, what is suggested and why), ``names.csv``
-    (rank, reason, n observations, photos) and ``names.json`` (the same counts, the thresholds and the model).
+    (rank, reason, n observations, their photos, and how many were renamed: accepted at species under another name than
+    the stated one) and ``names.json`` (the same counts, the thresholds and the model).
 
     Args:
         destination: an empty folder.
@@ -166,9 +167,8 @@ def gather_decisions(
     Returns:
         Counts of observations by rank and of those set aside by reason.
     """
-    counts: Counter[tuple[str, str]] = Counter()
-    photos: Counter[tuple[str, str]] = Counter()
     schema = pa.schema([*NAME_DECISION, *(SHARD_ROW.field(name) for name in _ABOUT)])
+    parts = [_count_decisions(*(x.empty_table().to_pandas() for x in (NAME_DECISION, schema)))]
     with (
         pq.ParquetWriter(destination / DECISIONS, NAME_DECISION, compression="zstd") as every,
         pq.ParquetWriter(destination / ASIDE, schema, compression="zstd") as aside,
@@ -178,25 +178,20 @@ def gather_decisions(
             every.write_table(pa.Table.from_pandas(decisions, schema=NAME_DECISION, preserve_index=False))
             rows = read_table(live[name] / OBSERVATIONS_FILE, SHARD_ROW, ["observation_id", *_ABOUT])
             joined = decisions.merge(rows, on="observation_id", how="left")
-            counts.update(_pairs(decisions))
-            photos.update(_pairs(joined[joined["photo_id"].notna()]))
+            parts.append(_count_decisions(decisions, joined))
             out = joined[joined["rank"] == SET_ASIDE]
             aside.write_table(pa.Table.from_pandas(out, schema=schema, preserve_index=False))
     as_text(pd.read_parquet(destination / ASIDE)).to_csv(destination / ASIDE_TABLE, index=False)
-    table = pd.DataFrame(
-        [(rank, reason, n, photos[rank, reason]) for (rank, reason), n in sorted(counts.items())],
-        columns=["rank", "reason", "n", "photos"],
-    )
+    table = pd.concat(parts).groupby(list(_WHY), as_index=False).sum()
     table.to_csv(destination / COUNTS_TABLE, index=False)
     content = {**told, "counts": table.to_dict("records"), "observations": int(table["n"].sum())}
     (destination / COUNTS).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-    by_rank: Counter[str] = Counter()
-    for (rank, _), n in sorted(counts.items()):
-        by_rank[rank] += n
+    is_aside = table["rank"] == SET_ASIDE
+    by_rank, why = table[~is_aside].groupby("rank")["n"].sum(), table[is_aside].set_index("reason")["n"]
     return {
         "in": {"observations": int(table["n"].sum())},
-        "out": {f"accepted at {rank.replace('_', ' ')}": n for rank, n in by_rank.items() if rank != SET_ASIDE},
-        "set aside": {reason: n for (rank, reason), n in sorted(counts.items()) if rank == SET_ASIDE},
+        "out": {f"accepted at {str(rank).replace('_', ' ')}": int(n) for rank, n in by_rank.items()},
+        "set aside": {str(reason): int(n) for reason, n in why.items()},
         **told,
     }
 
@@ -224,9 +219,13 @@ def _evidence_of_voted(
     return out
 
 
-def _pairs(decisions: pd.DataFrame) -> Counter[tuple[str, str]]:
-    """Count decisions by rank and reason."""
-    return Counter(zip(decisions["rank"], decisions["reason"], strict=True))
+def _count_decisions(decisions: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return n observations, photos and renamed observations of one shard by rank and reason."""
+    told = decisions.assign(renamed=(decisions["rank"] == SPECIES) & (decisions["name"] != decisions["stated"]))
+    counts = told.groupby(list(_WHY))["renamed"].agg(n="size", renamed="sum")
+    photos = rows[rows["photo_id"].notna()].groupby(list(_WHY)).size()
+    counts.insert(1, "photos", photos.reindex(counts.index, fill_value=0))
+    return counts.reset_index()
 
 
 def _counts(values: pd.Series) -> list[tuple[str, int]]:

@@ -25,7 +25,7 @@ from plant_traits.sources.occurrences import read_occurrences
 from plant_traits.sources.raw_occurrence import concatenated
 from plant_traits.stages.names import with_accepted_names
 from plant_traits.steps import Summary
-from plant_traits.taxa.growth_forms import growth_form_of
+from plant_traits.taxa.growth_forms import growth_form_of, read_growth_forms
 
 CHANGES = ("added", "returned")  # what the ledger's states do not tell
 EFFORT_GRID = Grid(Fraction(1))
@@ -105,7 +105,7 @@ def build_observations(
             f"no record of a plant is left of the {cleaned.counts_in} read for the region until {month} (lost: "
             f"{cleaned.dropped or 'none'}); choose a larger region or another month"
         )
-    forms = pd.read_parquet(taxa / "growth_forms.parquet").set_index("taxon")["growth_form"]
+    forms = read_growth_forms(taxa)
     observations = cleaned.observations.assign(growth_form=growth_form_of(cleaned.observations, forms))
     previous = None if previous_ledger is None else read_table(previous_ledger, LEDGER)
     ledger = update_ledger(

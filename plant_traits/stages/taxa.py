@@ -14,7 +14,7 @@ from plant_traits.sources.inputs import InputSet
 from plant_traits.sources.trait_tables import read_traits
 from plant_traits.stages.names import with_accepted_names
 from plant_traits.steps import Summary
-from plant_traits.taxa.growth_forms import growth_forms
+from plant_traits.taxa.growth_forms import growth_forms, write_growth_forms
 from plant_traits.taxa.species_traits import measurements, records_of_species, summarise
 
 RECORDS = "trait_records.parquet"
@@ -72,7 +72,7 @@ def summarise_taxa(destination: Path, *, records: Path, names: Path | None, trai
     write_table(summary, destination / "species_traits.parquet", SPECIES_TRAIT)
     write_table(values, destination / "species_records.parquet", SPECIES_RECORD)
     write_table(measured, destination / "measurements.parquet", MEASUREMENT)
-    forms.reset_index().to_parquet(destination / "growth_forms.parquet")
+    write_growth_forms(forms, destination)
     species = summary[summary["rank"] == "species"]
     left = int((table["species"].isna() & table["genus"].notna()).sum())
     useless = len(table) - len(values) - left

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from data_catalog import ImageLayout
 from plant_traits.errors import InputError
 from plant_traits.model.encoders import load_encoder
 from plant_traits.model.features import encode_photos
-from plant_traits.name_schemas import VOTED_NAME
+from plant_traits.name_schemas import VOTED_NAME, VOTES
 from plant_traits.observations.shards import OBSERVATIONS_FILE
 from plant_traits.schemas import SHARD_ROW, read_table
 from plant_traits.sources.inaturalist2019 import read_inaturalist2019
@@ -25,10 +25,12 @@ from plant_traits.steps import Summary
 from plant_traits.taxa.gate.cross_fitted import save_cross_fitted
 from plant_traits.taxa.gate.fitting import CrossFitting, Progress, fit_cross_fitted
 from plant_traits.taxa.gate.voted import with_votes
-from plant_traits.taxa.growth_forms import growth_form_of
+from plant_traits.taxa.growth_forms import growth_form_of, read_growth_forms
 
-Layout = Literal["plantnet300k", "inaturalist2019"]
-READERS = {"plantnet300k": read_plantnet300k, "inaturalist2019": read_inaturalist2019}
+READERS: Mapping[ImageLayout, Callable[[Path], LabelledImages]] = {
+    "plantnet300k": read_plantnet300k,
+    "inaturalist2019": read_inaturalist2019,
+}
 LARGEST_IMAGE = 64 * 2**20
 _TAXA = ["species", "genus", "family", "growth_form"]
 _ROW = ["observation_id", "photo_id", *_TAXA, "observer", "latitude", "longitude"]
@@ -82,7 +84,7 @@ def train_names_on_shards(
         ModelError: there is too little to train on, or the features are of another encoder.
         TableError: a table is not what it should be.
     """
-    voted = None if votes is None else read_table(votes / "votes.parquet", VOTED_NAME)
+    voted = None if votes is None else read_table(votes / VOTES, VOTED_NAME)
     parts = [_rows(folders).assign(shard=number) for number, folders in enumerate(shards)]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_ROW, "shard"])
     seen = len(rows)
@@ -90,37 +92,23 @@ def train_names_on_shards(
     named = rows["species"].notna()
     chosen = _capped(rows[named].reset_index(drop=True), photos_per_species)
     features = _features(shards, chosen, encoder_identity)
-    usable = np.isfinite(features).all(axis=1)
+    usable = np.asarray(np.isfinite(features).all(axis=1))
     if not usable.any():
         raise InputError(f"names model: expected named photos with features, found none of {seen}; check the shards")
-    learned = chosen.iloc[np.flatnonzero(usable)].reset_index(drop=True)
-    fitted = fit_cross_fitted(
-        learned,
-        features[usable],
-        how,
-        encoder_identity=encoder_identity,
-        progress=progress,
-    )
-    save_cross_fitted(fitted.names, destination)
-    return {
-        "in": {"photos": seen},
-        "out": {"photos that names are learned from": int(usable.sum()), "species": int(fitted.figures["species"])},
-        "lost": {
-            "photo whose votes agree on no name": int((~named).sum()),
-            "photo beyond the most of a species": int(named.sum()) - len(chosen),
-            "photo without features": int((~usable).sum()),
-        },
-        "metrics": dict(fitted.figures),
-        "model_id": fitted.names.model_id,
-        "encoder_identity": encoder_identity,
+    lost = {
+        "photo whose votes agree on no name": int((~named).sum()),
+        "photo beyond the most of a species": int(named.sum()) - len(chosen),
+        "photo without features": int((~usable).sum()),
     }
+    learned = _Learned(chosen.loc[usable].reset_index(drop=True), features[usable], {"photos": seen}, lost)
+    return _fit(destination, learned, how, encoder_identity, progress)
 
 
 def train_names_on_images(
     destination: Path,
     *,
     images: Path,
-    layout: Layout,
+    layout: ImageLayout,
     encoder: str,
     location: str | dict[str, str] | None,
     growth_forms: Path | None,
@@ -158,29 +146,43 @@ def train_names_on_images(
     told = (lambda done, planned: progress(done, planned, "encoding")) if progress is not None else None
     paths = [images / path for path in rows["path"]]
     made = encode_photos(rows["photo_id"].tolist(), _read_images(paths, told), model)
-    usable = np.isfinite(made.features).all(axis=1)
+    usable = np.asarray(np.isfinite(made.features).all(axis=1))
     if not usable.any():
         raise InputError(f"{images}: none of {len(rows)} images can be read; unpack the set again")
-    learned = rows.iloc[np.flatnonzero(usable)].reset_index(drop=True)
-    fitted = fit_cross_fitted(
-        learned,
-        made.features[usable],
-        how,
-        encoder_identity=model.identity,
-        progress=progress,
-    )
+    lost = {
+        **{f"image: {reason.replace('_', ' ')}": n for reason, n in read.losses.items()},
+        "image beyond the most of a species": len(read.images) - len(rows),
+        "image that cannot be encoded": int((~usable).sum()),
+    }
+    given = {"images": len(read.images) + sum(read.losses.values())}
+    learned = _Learned(rows.loc[usable].reset_index(drop=True), made.features[usable], given, lost)
+    return _fit(destination, learned, how, model.identity, progress)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """The photos that names are learned from, and counts of those given and lost."""
+
+    rows: pd.DataFrame
+    features: npt.NDArray[np.float32]
+    given: dict[str, int]
+    lost: dict[str, int]
+
+
+def _fit(
+    destination: Path, learned: _Learned, how: CrossFitting, encoder_identity: str, progress: Progress | None
+) -> Summary:
+    """Fit a names model, keep it and tell of it."""
+    rows, features = learned.rows, learned.features
+    fitted = fit_cross_fitted(rows, features, how, encoder_identity=encoder_identity, progress=progress)
     save_cross_fitted(fitted.names, destination)
     return {
-        "in": {"images": len(read.images) + sum(read.losses.values())},
-        "out": {"photos that names are learned from": int(usable.sum()), "species": int(fitted.figures["species"])},
-        "lost": {
-            **{f"image: {reason.replace('_', ' ')}": n for reason, n in read.losses.items()},
-            "image beyond the most of a species": len(read.images) - len(rows),
-            "image that cannot be encoded": int((~usable).sum()),
-        },
+        "in": learned.given,
+        "out": {"photos that names are learned from": len(rows), "species": int(fitted.figures["species"])},
+        "lost": learned.lost,
         "metrics": dict(fitted.figures),
         "model_id": fitted.names.model_id,
-        "encoder_identity": model.identity,
+        "encoder_identity": encoder_identity,
     }
 
 
@@ -232,8 +234,7 @@ def _image_rows(read: LabelledImages, growth_forms: Path | None) -> pd.DataFrame
         }
     )
     if growth_forms is not None:
-        forms = pd.read_parquet(growth_forms / "growth_forms.parquet").set_index("taxon")["growth_form"]
-        rows["growth_form"] = growth_form_of(rows, forms)
+        rows["growth_form"] = growth_form_of(rows, read_growth_forms(growth_forms))
     return rows
 
 

@@ -15,25 +15,22 @@ import pandas as pd
 
 from data_catalog import ModelSettings, Trait
 from plant_traits.covariates.biomes import biomes_of_matrix
-from plant_traits.covariates.cube import LayerFolder, model_matrix, sample_covariates
+from plant_traits.covariates.cube import LayerFolder
 from plant_traits.errors import InputError, TableError
-from plant_traits.grid import Grid
-from plant_traits.model.location_encoders import PlaceFeatures
+from plant_traits.grid import FloatArray
 from plant_traits.model.splits import occasions
 from plant_traits.model.training_set import TrainingSet
-from plant_traits.observations.live_rows import KEY, are_live
-from plant_traits.observations.shards import OBSERVATIONS_FILE, PHOTOS_FILE
-from plant_traits.schemas import MEASUREMENT, PHOTO, SHARD_ROW, SPECIES_RECORD, SPECIES_TRAIT, read_table
-from plant_traits.stages.covariates import read_points
+from plant_traits.schemas import SPECIES_RECORD, SPECIES_TRAIT, read_table
 from plant_traits.stages.places import place_features
-from plant_traits.stages.prediction import features_of
+from plant_traits.stages.training_rows import (
+    ShardFolders,
+    TrainingRows,
+    check_covariate_names,
+    rows_of_measurements,
+    rows_of_shards,
+)
 from plant_traits.steps import Summary
-from plant_traits.taxa.growth_forms import growth_form_of
 from plant_traits.taxa.labels import labels_for, records_for
-from plant_traits.taxa.names import genus
-from plant_traits.traits import to_working
-
-FloatArray = npt.NDArray[np.float64]
 
 ROWS, IMAGES, COVARIATES, NAMES = "rows.parquet", "image.npy", "covariates.npy", "covariates.json"
 RECORDS = "species_records.parquet"
@@ -41,30 +38,7 @@ RECORDS = "species_records.parquet"
 # networks are so small that threads cost more than they bring.
 THREADS = 1
 PARTS = ("median", "sd", "low", "high")
-_TAXA = ["species", "genus", "family", "growth_form"]
-
-# A record without a photo teaches the geospatial branch what its species' label says of its place; one per species
-# and cell of this grid says that as well as a hundred do, and keeps well-recorded species from drowning the rest.
-THINNING = Grid.parse("1deg")
 ENOUGH_PLACES = 1000
-
-
-@dataclass(frozen=True)
-class ShardFolders:
-    """The local folders that belong to one shard.
-
-    Attributes:
-        shard: the shard.
-        features: output of ``encode_shard`` for it.
-        points: output of ``sample_places`` for it.
-        live: its live view, whose rows alone take part, under the names that they have there; None where all of it is
-            live.
-    """
-
-    shard: Path
-    features: Path
-    points: Path
-    live: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,16 +52,6 @@ class TrainingTable:
 
     rows: pd.DataFrame
     training: TrainingSet
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows from one origin: who, where and when, what the photo and the place look like, and what was measured."""
-
-    table: pd.DataFrame
-    image: npt.NDArray[np.float32]
-    covariates: npt.NDArray[np.float32]
-    measured: FloatArray
 
 
 def build_training_table(
@@ -120,12 +84,12 @@ def build_training_table(
         TableError: a file cannot be read, or the shards' covariates are others than those of the measurements.
     """
     labels = read_table(taxa / "species_traits.parquet", SPECIES_TRAIT)
-    records, names, left_out = _records(shards, len(traits), photos_only=not settings.train_on_records)
+    records, names, left_out = rows_of_shards(shards, len(traits), photos_only=not settings.train_on_records)
     encoders = place_features(settings.location_encoder, settings.location_encoder_location)
-    read, measurements = _measurements(taxa, rasters, encoders, traits, records.image.shape[1])
-    _check_names(read, names)
-    rows = _concatenate([records, measurements])
-    with_photo = _has_photo(rows)
+    measurements, found = rows_of_measurements(taxa, rasters, encoders, traits, records.image.shape[1])
+    check_covariate_names(found, names)
+    rows = TrainingRows.concatenate([records, measurements])
+    with_photo = rows.has_photo
     weak = _weak_labels(rows, labels, traits, with_photo)
     labelled = np.isfinite(weak["median"]).any(axis=1) | np.isfinite(rows.measured).any(axis=1)
     if not labelled.any():
@@ -227,7 +191,7 @@ def _occasions(table: pd.DataFrame) -> npt.NDArray[np.int64]:
 
 
 def _weak_labels(
-    rows: _Rows, labels: pd.DataFrame, traits: Sequence[Trait], with_photo: npt.NDArray[np.bool_]
+    rows: TrainingRows, labels: pd.DataFrame, traits: Sequence[Trait], with_photo: npt.NDArray[np.bool_]
 ) -> dict[str, FloatArray]:
     """Return median, sd, low and high of every row's taxon, each (rows, traits).
 
@@ -240,101 +204,3 @@ def _weak_labels(
     for values in weak.values():
         values[~with_photo[:, None] & well_measured[None, :]] = np.nan
     return weak
-
-
-def _records(shards: Sequence[ShardFolders], n_traits: int, *, photos_only: bool) -> tuple[_Rows, tuple[str, ...], int]:
-    """Return the records of all shards that take part, the names of their covariates, and how many others there are."""
-    if not shards:
-        raise InputError("training table: expected the shards of a run's records, found none; widen region or month")
-    columns = [*KEY, *_TAXA]
-    columns += ["latitude", "longitude", "observer", "observed_on"]
-    parts, seen, names = [], 0, None
-    for folders in shards:
-        table = read_table(folders.shard / OBSERVATIONS_FILE, SHARD_ROW, columns)
-        photos = read_table(folders.shard / PHOTOS_FILE, PHOTO, ["photo_id", "sha256"])
-        table["photo_sha256"] = table["photo_id"].map(photos.set_index("photo_id")["sha256"])
-        image = features_of(folders.features, table["photo_id"])
-        covariates, found = read_points(folders.points)
-        names = names or found
-        _check_names(found, names)
-        own = _Rows(table, image, covariates, np.full((len(table), n_traits), np.nan))
-        if folders.live is not None and folders.live != folders.shard:
-            live = read_table(folders.live / OBSERVATIONS_FILE, SHARD_ROW, [*KEY, *_TAXA])
-            own = _take(own, are_live(table, live))
-            own.table[_TAXA] = _names_of(own.table["observation_id"], live)
-        seen += len(own.table)
-        # A shard is thinned before the next is read: rows without a photo are as wide as those with one.
-        parts.append(_thinned(own, photos_only))
-    rows = _thinned(_concatenate(parts), photos_only)
-    return rows, names or (), seen - len(rows.table)
-
-
-def _names_of(observations: pd.Series, live: pd.DataFrame) -> pd.DataFrame:
-    """Return the names that observations have in a live view, index as given."""
-    named = live.drop_duplicates("observation_id").set_index("observation_id")[_TAXA].reindex(observations)
-    named.index = observations.index
-    return named
-
-
-def _thinned(rows: _Rows, photos_only: bool) -> _Rows:
-    """Keep rows with a photo and, unless they alone are wanted, one without of each species and cell."""
-    has_photo = _has_photo(rows)
-    place = pd.DataFrame(
-        {
-            "species": rows.table["species"],
-            "cell": THINNING.cell_of(rows.table["latitude"], rows.table["longitude"]),
-            "photo": has_photo,
-        }
-    )
-    return _take(rows, has_photo if photos_only else has_photo | ~place.duplicated().to_numpy())
-
-
-def _check_names(found: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    if found != expected:
-        raise TableError(
-            f"training table: expected the covariates {expected[:40]} in this order at all records and measurements, "
-            f"found {found[:40]}; sample them again from the same rasters"
-        )
-
-
-def _measurements(
-    taxa: Path, rasters: Sequence[LayerFolder], encoders: PlaceFeatures, traits: Sequence[Trait], image_dimension: int
-) -> tuple[tuple[str, ...], _Rows]:
-    """Return covariate names and one row per species and place, measured traits averaged in working space."""
-    long = read_table(taxa / "measurements.parquet", MEASUREMENT)
-    position = {trait.id: index for index, trait in enumerate(traits)}
-    by_trait = {trait.id: trait for trait in traits}
-    long = long[long["trait"].isin(list(position))]
-    working = np.empty(len(long))
-    for trait_id, trait in by_trait.items():
-        of_trait = (long["trait"] == trait_id).to_numpy()
-        working[of_trait] = to_working(trait, long.loc[of_trait, "value"])
-    keys = ["species", "growth_form", "latitude", "longitude"]
-    mean = long.assign(working=working).groupby([*keys, "trait"], dropna=False, sort=True)["working"].mean()
-    wide = mean.unstack("trait").reindex(columns=list(position))
-    table = wide.index.to_frame(index=False)
-    table["genus"] = genus(table["species"])
-    table["family"] = pd.Series(pd.NA, index=table.index, dtype="str")
-    forms = pd.read_parquet(taxa / "growth_forms.parquet").set_index("taxon")["growth_form"]
-    table["growth_form"] = growth_form_of(table, forms)
-    sampled = model_matrix(sample_covariates(rasters, table["latitude"], table["longitude"]), rasters)
-    matrix, names = encoders.append(*sampled, table["latitude"], table["longitude"])
-    image = np.full((len(table), image_dimension), np.nan, dtype=np.float32)
-    return names, _Rows(table, image, matrix, wide.to_numpy(dtype=np.float64))
-
-
-def _has_photo(rows: _Rows) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.isfinite(rows.image).any(axis=1))
-
-
-def _concatenate(parts: Sequence[_Rows]) -> _Rows:
-    return _Rows(
-        pd.concat([part.table for part in parts], ignore_index=True),
-        np.concatenate([part.image for part in parts]),
-        np.concatenate([part.covariates for part in parts]),
-        np.concatenate([part.measured for part in parts]),
-    )
-
-
-def _take(rows: _Rows, keep: npt.NDArray[np.bool_]) -> _Rows:
-    return _Rows(rows.table[keep].reset_index(drop=True), rows.image[keep], rows.covariates[keep], rows.measured[keep])

@@ -13,27 +13,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from plant_traits.errors import TableError
-from plant_traits.name_schemas import VOTED_NAME
+from plant_traits.name_schemas import VOTED_NAME, VOTES
 from plant_traits.schemas import OBSERVATION, read_table, write_table
 from plant_traits.sources.inaturalist.identification_source import IDENTIFICATIONS, TAXA
 from plant_traits.sources.inaturalist.observations import IDENTIFICATION
 from plant_traits.stages.names import NAMES
 from plant_traits.steps import Summary
-from plant_traits.taxa.accepted_names import accepted_names
-from plant_traits.taxa.names import canonical_binomial
-from plant_traits.taxa.votes.identification_votes import identification_votes
+from plant_traits.taxa.accepted_names import species_of
+from plant_traits.taxa.votes.identification_votes import SPECIES_OR_FINER, identification_votes
 from plant_traits.taxa.votes.taxonomy import Taxonomy
 from plant_traits.taxa.votes.vote_rule import VoteRule
-
-VOTES = "votes.parquet"
 
 _TEXTS = ("occurrence_id", "user_id", "taxon_name", "rank")
 _READ = ("occurrence_id", "identification_id", "user_id", "rank", "current", "own_observation")
 _READ_BY_ID = ("taxon_id", "previous_taxon_id")
 _AI = ["observation_id", "taxon", "score"]
-_SPECIES_OR_FINER = ("species", "hybrid", "subspecies", "variety", "form", "infrahybrid")
 _DEFAULT = VoteRule()
-_CHUNK = 1 << 20
 
 
 def name_by_votes(
@@ -106,8 +101,7 @@ def state_of_identifications(folders: Sequence[Path]) -> str:
     for folder in folders:
         for name in (IDENTIFICATIONS, TAXA):
             with (folder / name).open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    state.update(chunk)
+                state.update(hashlib.file_digest(file, "sha256").digest())
     return state.hexdigest()
 
 
@@ -198,7 +192,6 @@ def _by_species(found: pd.DataFrame, taxa: pd.DataFrame, answers: pd.DataFrame |
     """Replace ids of taxa by names: those of species and finer by the species' accepted name, others as they stand."""
     code, ids = pd.factorize(found["name"])
     name = taxa["name"].reindex(ids).astype("str").reset_index(drop=True)
-    species = canonical_binomial(name) if answers is None else accepted_names(name, answers).taxa["species"]
-    fine = taxa["rank"].reindex(ids).isin(_SPECIES_OR_FINER).to_numpy()
-    chosen = name.where(~fine, species)
+    fine = taxa["rank"].reindex(ids).isin(SPECIES_OR_FINER).to_numpy()
+    chosen = name.where(~fine, species_of(name, answers))
     return found.assign(name=chosen.reindex(code).set_axis(found.index))  # no row has the code -1

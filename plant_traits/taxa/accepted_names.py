@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from plant_traits.errors import TableError
-from plant_traits.taxa.names import genus, matching_key
+from plant_traits.taxa.names import canonical_binomial, genus, matching_key
 
 NOT_ASKED = "NOT_ASKED"
 HOMONYMS = "HOMONYMS"
@@ -79,6 +79,15 @@ def accepted_names(names: pd.Series, answers: pd.DataFrame) -> AcceptedNames:
     spread = taxa.reindex(positions.astype("Int64").astype("float64"))
     spread.index = names.index
     return AcceptedNames(spread, {str(name): int(n) for name, n in kind.value_counts(sort=False).sort_index().items()})
+
+
+def species_of(names: pd.Series, answers: pd.DataFrame | None) -> pd.Series:
+    """Return the accepted species of each name, null where it names none; its canonical binomial without answers.
+
+    Raises:
+        TableError: ``answers`` lacks a column.
+    """
+    return canonical_binomial(names) if answers is None else accepted_names(names, answers).taxa["species"]
 
 
 def matching_genus(names: pd.Series) -> pd.Series:

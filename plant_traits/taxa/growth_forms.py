@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
+
+_FILE = "growth_forms.parquet"
 
 
 def growth_forms(records: pd.DataFrame) -> pd.Series:
@@ -44,3 +48,14 @@ def growth_form_of(frame: pd.DataFrame, forms: pd.Series) -> pd.Series:
     if "growth_form" in frame:
         found = frame["growth_form"].fillna(found)
     return found.astype("str").where(found.notna())
+
+
+def write_growth_forms(forms: pd.Series, folder: Path) -> None:
+    """Write what ``growth_forms`` returned as ``growth_forms.parquet``, columns ``taxon`` and ``growth_form``."""
+    forms.reset_index().to_parquet(folder / _FILE)
+
+
+def read_growth_forms(folder: Path) -> pd.Series:
+    """Read what ``write_growth_forms`` wrote."""
+    forms: pd.Series = pd.read_parquet(folder / _FILE).set_index("taxon")["growth_form"]
+    return forms

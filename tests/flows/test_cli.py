@@ -140,23 +140,30 @@ def test_help_names_every_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "message"),
     [
-        (["refresh", "--profile", "tiny", "--names-gate", "maybe"], "expected on or off, found 'maybe'"),
-        (["train-names", "--profile", "tiny", "--images", "."], "expected a folder and its layout"),
+        (["refresh", "--profile", "tiny", "--names-gate", "maybe"], 2, "'maybe' is not one of 'on', 'off'"),
+        (
+            ["backfill", "--profile", "tiny", "--region", "europe", "--months", "2026-10", "--names-gate", "maybe"],
+            2,
+            "'maybe' is not one of 'on', 'off'",
+        ),
+        (["train-names", "--profile", "tiny", "--images", "."], 1, "expected a folder and its layout"),
         (
             ["train-names", "--profile", "tiny", "--images", ".", "--layout", "flickr"],
-            "expected a folder and its layout",
+            2,
+            "'flickr' is not one of 'plantnet300k', 'inaturalist2019'",
         ),
-        (["train-names", "--profile", "tiny", "--layout", "plantnet300k"], "expected a folder and its layout"),
-        (["train-names", "--profile", "nope"], "unknown profile 'nope'"),
+        (["train-names", "--profile", "tiny", "--layout", "plantnet300k"], 1, "expected a folder and its layout"),
+        (["train-names", "--profile", "nope"], 1, "unknown profile 'nope'"),
     ],
 )
 def test_wrong_words_about_names(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")  # an error is broken into lines of the terminal's width
     result = runner.invoke(app, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert message in result.output
     assert "Traceback" not in result.output

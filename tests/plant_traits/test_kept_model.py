@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from plant_traits.errors import WorkspaceError
-from plant_traits.kept_model import KeptModel, differences, find_kept, keep_model
+from plant_traits.kept_model import KeptModel, find_kept, keep_model
+from plant_traits.kept_pointer import differences
 from plant_traits.steps import Artifact, StepStore
 from plant_traits.workspace import Workspace
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from plant_traits.errors import WorkspaceError
-from plant_traits.kept_names_model import KeptNamesModel, find_kept_names, keep_names_model, names_differences
+from plant_traits.kept_names_model import KeptNamesModel, find_kept_names, keep_names_model
+from plant_traits.kept_pointer import differences
 from plant_traits.steps import Artifact, StepStore
 from plant_traits.workspace import Workspace
 
@@ -33,8 +34,8 @@ def test_it_is_found_by_its_lineage_and_told_apart_by_its_encoder(workspace: Wor
     assert found is not None
     assert (found.model, found.run, found.month) == (kept.model, "demo-world", "2026-10")
     assert found.model_id == "0011aabb"
-    assert names_differences(found, {"photo encoder": "e1"}) == ()
-    assert names_differences(found, {"photo encoder": "e2"}) == ("photo encoder",)
+    assert differences(found, {"photo encoder": "e1"}) == ()
+    assert differences(found, {"photo encoder": "e2"}) == ("photo encoder",)
     assert find_kept_names(workspace, "demo-1") is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from plant_traits.run_spec import RunSpec
 from plant_traits.simulation.services import serve
 from plant_traits.sources.inputs import InputSet, fingerprint, listing
-from plant_traits.sources.registry import NAMES, OBSERVATIONS, VOTED
+from plant_traits.sources.protocol import NAMES, OBSERVATIONS, VOTED
 from plant_traits.sources.web.client import Patience, Web
 from plant_traits.stages.acquisition import ACCOUNT, acquire, acquisitions, bring
 from plant_traits.stages.names import collect_names, keep_answers

@@ -48,7 +48,7 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def run_refresh(prefect_server: None):
     from flows.refresh import refresh
-    from tasks.context import showing
+    from tasks.showing import showing
 
     def run(workspace: Path, **words: object) -> Run:
         shown = Recorder()

@@ -25,7 +25,7 @@ PACIFIC = shapely.Polygon([(90, -70), (290, 0), (90, 70)])  # across the antimer
 @pytest.fixture(scope="module")
 def run_backfill(prefect_server: None, tiny_run):
     from flows.backfill import backfill
-    from tasks.context import showing
+    from tasks.showing import showing
 
     def run(workspace: Path, region: str, months: list[str], **words: object) -> list[object]:
         shown = type(tiny_run.shown)()

@@ -18,7 +18,7 @@ WORDS = {"profile": "tiny"}
 def names_model(tiny_run) -> Iterator[Path]:
     """Train a names model in the workspace of the tiny run; no other test finds it there."""
     from flows.train_names import train_names
-    from tasks.context import showing
+    from tasks.showing import showing
 
     shown = type(tiny_run.shown)()
     with showing(shown):

@@ -17,7 +17,7 @@ WORDS = {"profile": "tiny"}
 
 def test_a_training_finds_the_model_of_a_refresh(tiny_run) -> None:
     from flows.train import train
-    from tasks.context import showing
+    from tasks.showing import showing
 
     shown = type(tiny_run.shown)()
     with showing(shown):
@@ -39,7 +39,7 @@ def test_a_training_finds_the_model_of_a_refresh(tiny_run) -> None:
 
 def test_variants_are_scored_side_by_side_and_found_again(tiny_run) -> None:
     from flows.evaluate import evaluate
-    from tasks.context import showing
+    from tasks.showing import showing
 
     found = []
     for _ in range(2):

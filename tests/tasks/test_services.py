@@ -15,7 +15,7 @@ from plant_traits.errors import InputError, WorkspaceError
 from plant_traits.simulation.services import StandIns
 from plant_traits.simulation.services.request_log import RequestLog
 from tasks import services
-from tasks.services import asking, find_credentials, keeping_stand_ins, operator_routes
+from tasks.services import STAND_INS, asking, find_credentials, operator_routes
 
 
 def test_routes_are_a_json_object_of_texts() -> None:
@@ -106,7 +106,7 @@ def test_stand_ins_live_as_long_as_a_stage(lives: list[str], tmp_path: Path) -> 
 
 
 def test_kept_stand_ins_live_as_long_as_the_run_or_its_month(lives: list[str], tmp_path: Path) -> None:
-    with keeping_stand_ins():
+    with STAND_INS.keeping():
         ask(tmp_path, "2026-10")
         ask(tmp_path, "2026-10")
         assert lives == ["2026-10 starts"]
@@ -118,7 +118,7 @@ def test_kept_stand_ins_live_as_long_as_the_run_or_its_month(lives: list[str], t
 
 
 def test_stand_ins_that_do_not_start_leave_none_behind(lives: list[str], tmp_path: Path) -> None:
-    with keeping_stand_ins():
+    with STAND_INS.keeping():
         ask(tmp_path, "2026-10")
         with pytest.raises(WorkspaceError):
             ask(tmp_path, "2026-13")

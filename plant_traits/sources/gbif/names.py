@@ -28,7 +28,7 @@ from plant_traits.sources.gbif.checklist import CATALOGUE_OF_LIFE
 from plant_traits.sources.gbif.lookups import HOST, species_match
 from plant_traits.sources.gbif.name_match import NameMatch
 from plant_traits.sources.plugin_settings import PluginSettings, read_settings
-from plant_traits.sources.protocol import Fetched, Plan, Request
+from plant_traits.sources.protocol import NAMES, Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
 
 ACCEPTED_NAME = pa.schema(
@@ -165,10 +165,10 @@ class GbifNames:
 
 def _names(request: Request) -> tuple[list[str], int]:
     """Read the distinct names, sorted, and count those that are too long to be one."""
-    path = request.tables.get("names")
+    path = request.tables.get(NAMES)
     if path is None or not path.is_file():
         raise MissingInputError(
-            f"source {request.source.id!r}: `gbif-names` needs the table `names` with a column `name`, found "
+            f"source {request.source.id!r}: `gbif-names` needs the table `{NAMES}` with a column `name`, found "
             f"{path or 'none'}; run the stage that collects the names first"
         )
     try:

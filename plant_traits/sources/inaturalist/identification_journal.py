@@ -22,8 +22,8 @@ from plant_traits.sources.inaturalist.observations import IDENTIFICATION, identi
 JOURNAL = "identifications.sqlite"
 TAXON = ("taxon_id", "name", "rank", "ancestry", "active")
 
-_KEPT = [name for name in IDENTIFICATION.names if name not in {"occurrence_id", "taxon_name", "rank"}]
-_KEPT.remove("previous_taxon_name")
+_KNOWN_OTHERWISE = {"occurrence_id", "taxon_name", "rank", "previous_taxon_name"}
+_KEPT = [name for name in IDENTIFICATION.names if name not in _KNOWN_OTHERWISE]
 _BATCH = 5_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST = 2**63
@@ -120,9 +120,8 @@ class IdentificationJournal:
         Args:
             until: identifications of this moment and later are left out, and counted in the second value.
         """
-        named = {number: (name, rank) for number, name, rank in self._connection.execute(
-            "SELECT taxon_id, name, rank FROM taxon"
-        )}  # fmt: skip
+        taxa = self._connection.execute("SELECT taxon_id, name, rank FROM taxon")
+        named = {number: (name, rank) for number, name, rank in taxa}
         nothing = (None, None)
         end = (until - _EPOCH) // _MICROSECOND
         cursor = self._connection.execute(

@@ -24,10 +24,9 @@ from plant_traits.errors import InputError, MissingInputError, TableError, WebEr
 from plant_traits.sources.inaturalist.identification_journal import TAXON, IdentificationJournal
 from plant_traits.sources.inaturalist.observations import IDENTIFICATION
 from plant_traits.sources.plugin_settings import PluginSettings, read_settings
-from plant_traits.sources.protocol import Fetched, Plan, Request
+from plant_traits.sources.protocol import VOTED, Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
 
-VOTED = "voted"
 IDENTIFICATIONS, TAXA = "identifications.parquet", "taxa.parquet"
 
 _NUMBER = re.compile(r"inaturalist\.org/observations/(\d{1,18})$")
@@ -35,11 +34,7 @@ _UUID = re.compile(r"^inaturalist:.*:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12
 _BATCH = 50_000
 _MOST_UUIDS = 100  # in one address
 _PAGE_LIMIT = 128 * 1024 * 1024  # bytes; an observation with its taxa is some ten to a hundred thousand
-_TAXON = pa.schema(
-    [pa.field(name, kind) for name, kind in zip(
-        TAXON, (pa.int64(), pa.string(), pa.string(), pa.string(), pa.bool_()), strict=True
-    )]
-)  # fmt: skip
+_TAXON = pa.schema(list(zip(TAXON, (pa.int64(), pa.string(), pa.string(), pa.string(), pa.bool_()), strict=True)))
 
 
 class IdentificationSettings(PluginSettings):
@@ -150,13 +145,19 @@ def _ids(request: Request) -> Iterator[str]:
 def _wanted(request: Request) -> Iterator[tuple[str, str]]:
     """Yield the ids of iNaturalist's observations, each with the number or UUID that it is asked by."""
     for text in _ids(request):
-        found = _NUMBER.search(text) or _UUID.search(text)
-        if found is not None:
-            yield text, found[1]
+        asked = _key(text)
+        if asked is not None:
+            yield text, asked
 
 
 def _others(request: Request) -> int:
-    return sum(1 for text in _ids(request) if not (_NUMBER.search(text) or _UUID.search(text)))
+    return sum(_key(text) is None for text in _ids(request))
+
+
+def _key(text: str) -> str | None:
+    """Return the number or UUID that iNaturalist knows an observation by; None for one of another service."""
+    found = _NUMBER.search(text) or _UUID.search(text)
+    return None if found is None else found[1]
 
 
 def _questions(due: list[str], page_size: int) -> Iterator[tuple[str, list[str]]]:

@@ -20,10 +20,9 @@ from plant_traits.sources.photo_store.store import PhotoStore
 from plant_traits.sources.photo_store.verify import verify_store
 from plant_traits.sources.photo_store.wanted import attach_wanted, stage_wanted, wanted_hash
 from plant_traits.sources.plugin_settings import read_settings
-from plant_traits.sources.protocol import Fetched, Plan, Request
+from plant_traits.sources.protocol import OBSERVATIONS, Fetched, Plan, Request
 from plant_traits.sources.web.client import Web
 
-OBSERVATIONS = "observations"
 _NOT_ASKED = frozenset({"attempts", "pack_bytes", "failures_in_a_row"})  # they do not change what is wanted
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urljoin
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying
 
 from data_catalog import HostLimits
 from plant_traits.errors import WebError
@@ -121,14 +121,7 @@ class Web:
 
     def attempts(self) -> Retrying:
         """Return the retry loop for work that raises ``Passing``; the last failure's ``WebError`` comes out."""
-        return Retrying(
-            retry=retry_if_exception_type(Passing),
-            stop=stop_after_attempt(self.patience.attempts),
-            wait=self._pause,
-            sleep=self._sleep,
-            before_sleep=lambda _: self.tally.add(retries=1),
-            retry_error_callback=_give_up,
-        )
+        return self.patience.retrying(self._sleep, lambda: self.tally.add(retries=1))
 
     @contextmanager
     def stream(
@@ -270,22 +263,6 @@ class Web:
                 asked = failure.retry_after_s or self.patience.first_wait_s
                 self.pace.postpone(host, min(asked, self.patience.longest_queue_s))
             raise
-
-    def _pause(self, state: RetryCallState) -> float:
-        patience = self.patience
-        usual = wait_random_exponential(multiplier=patience.first_wait_s, max=patience.longest_wait_s)(state)
-        failure = state.outcome.exception() if state.outcome is not None else None
-        asked = failure.retry_after_s if isinstance(failure, Passing) else None
-        return usual if asked is None else min(max(asked, usual), patience.longest_wait_s)
-
-
-def _give_up(state: RetryCallState) -> Any:  # noqa: ANN401 - it never returns
-    failure = state.outcome.exception() if state.outcome is not None else None
-    if not isinstance(failure, Passing):
-        raise TypeError(f"a retry loop ended without a passing failure: {failure!r}")
-    error = failure.error
-    detail = f"{error}; asked {state.attempt_number} times in {state.seconds_since_start or 0:.0f} s, run again later"
-    raise WebError(error.reason, detail, error.status) from failure
 
 
 def _plain(error: Exception) -> str:

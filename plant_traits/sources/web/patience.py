@@ -1,10 +1,14 @@
-"""How long to go on asking a server, and which failures may pass."""
+"""How long to go on asking a server, which failures may pass, and the loop that asks again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from plant_traits.errors import WebError
 
@@ -31,6 +35,28 @@ class Patience:
     longest_answer_s: float = 900.0
     longest_queue_s: float = 86_400.0
 
+    def retrying(self, sleep: Callable[[float], None], retried: Callable[[], None]) -> Retrying:
+        """Return the retry loop for work that raises ``Passing``; the last failure's ``WebError`` comes out.
+
+        Args:
+            sleep: waits so many seconds.
+            retried: called before each further attempt.
+        """
+        return Retrying(
+            retry=retry_if_exception_type(Passing),
+            stop=stop_after_attempt(self.attempts),
+            wait=self._pause,
+            sleep=sleep,
+            before_sleep=lambda _: retried(),
+            retry_error_callback=_give_up,
+        )
+
+    def _pause(self, state: RetryCallState) -> float:
+        usual = wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(state)
+        failure = state.outcome.exception() if state.outcome is not None else None
+        asked = failure.retry_after_s if isinstance(failure, Passing) else None
+        return usual if asked is None else min(max(asked, usual), self.longest_wait_s)
+
 
 class Passing(Exception):
     """A failure that may pass: asked again until patience ends.
@@ -46,6 +72,15 @@ class Passing(Exception):
         self.error = error
         self.retry_after_s = retry_after_s
         self.sent = sent
+
+
+def _give_up(state: RetryCallState) -> Any:  # noqa: ANN401 - it never returns
+    failure = state.outcome.exception() if state.outcome is not None else None
+    if not isinstance(failure, Passing):
+        raise TypeError(f"a retry loop ended without a passing failure: {failure!r}")
+    error = failure.error
+    detail = f"{error}; asked {state.attempt_number} times in {state.seconds_since_start or 0:.0f} s, run again later"
+    raise WebError(error.reason, detail, error.status) from failure
 
 
 def retry_after_s(text: str | None, date: str | None = None) -> float | None:

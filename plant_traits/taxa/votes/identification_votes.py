@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from plant_traits.errors import TableError
-from plant_traits.taxa.accepted_names import accepted_names
-from plant_traits.taxa.names import canonical_binomial
+from plant_traits.taxa.accepted_names import species_of
 from plant_traits.taxa.votes.vote_table import VoteTable
+
+SPECIES_OR_FINER = ("species", "hybrid", "subspecies", "variety", "form", "infrahybrid")
+"""iNaturalist's ranks of names that name a species."""
 
 _COLUMNS = ("occurrence_id", "identification_id", "user_id", "taxon_name", "rank", "current", "own_observation")
 _OF_ALL_RANKS = ("disagreement", "previous_taxon_name")
-_SPECIES_OR_FINER = ("species", "hybrid", "subspecies", "variety", "form", "infrahybrid")
 
 
 def identification_votes(
@@ -54,7 +55,7 @@ def identification_votes(
     left_out = {"withdrawn": int((~current).sum()), "unnamed": int(unnamed.sum())}
     taxon = rows["taxon_name"]
     if ranks == "species":
-        of_species = rows["rank"].isin(_SPECIES_OR_FINER)
+        of_species = rows["rank"].isin(SPECIES_OR_FINER)
         left_out["above_species"] = int((~of_species).sum())
         rows = rows[of_species]
         taxon = _species(taxon[of_species], answers)
@@ -77,7 +78,6 @@ def _species(names: pd.Series, answers: pd.DataFrame | None) -> pd.Series:
     """Return the species of names, as categories, null where a name names none."""
     code, distinct = pd.factorize(names)
     given = pd.Series(distinct, dtype="str")
-    species = canonical_binomial(given) if answers is None else accepted_names(given, answers).taxa["species"]
-    place, categories = pd.factorize(species)
+    place, categories = pd.factorize(species_of(given, answers))
     codes = np.append(place, -1)[code]
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(categories, dtype="str")), index=names.index)

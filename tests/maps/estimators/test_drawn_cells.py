@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.estimators import pooled_components
-from maps.estimators.drawn_cells import CellDraw, DrawnCells
+from maps.estimators.drawn_cells import CellDraw, DrawnCells, _hash
 from maps.estimators.pooled_components import pool_components
 from maps.moments.cells import CellMoments
 from plant_traits.schemas import MOMENTS
@@ -133,3 +133,11 @@ def test_components_of_a_sample_are_those_of_all_cells_but_for_their_stated_erro
 def test_no_cells_give_no_rows() -> None:
     found = CellDraw().drawn()
     assert [len(getattr(found, name)) for name in DrawnCells.__dataclass_fields__] == [0] * 7
+
+
+def test_cells_are_drawn_in_the_order_of_splitmix64() -> None:
+    # Its first and third number from seed 0: those of the numbers 0 and twice its step.
+    step = 0x9E3779B97F4A7C15
+    of_third = np.array([2 * step % 2**64], dtype=np.uint64).view(np.int64)
+    assert _hash(np.array([0])).tolist() == [0xE220A8397B1DCDAF]
+    assert _hash(of_third).tolist() == [0x06C45D188009454F]

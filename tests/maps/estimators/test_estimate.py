@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,9 @@ from hypothesis import strategies as st
 from maps.estimators.estimate import ESTIMATORS, estimate, inverse_variance, mean, mixed_equal, random_effects
 from maps.moments.addition import merge
 from plant_traits.errors import PlantTraitsError, TableError
-from plant_traits.schemas import ESTIMATE, MOMENTS, read_table, write_table
+from plant_traits.schemas import ESTIMATE, read_table, write_table
 
-
-def moments_of(photos: pd.DataFrame, evidence: str = "photo") -> pd.DataFrame:
-    """One moments row per photo, merged; photos have cell, trait, species, observer, y, v."""
-    w, y = 1 / photos["v"], photos["y"]
-    frame = photos[["cell", "trait", "species", "observer"]].assign(
-        evidence=evidence,
-        n=1,
-        sum_w=w,
-        sum_wy=w * y,
-        sum_wy2=w * y * y,
-        sum_y=y,
-        sum_y2=y * y,
-        sum_v=photos["v"],
-        sum_w2=w * w,
-        sum_aleatoric=0.5 * photos["v"],
-    )
-    return merge([frame[MOMENTS.names]])
+MomentsOf = Callable[..., pd.DataFrame]
 
 
 def photos(*rows: tuple[int, str | None, str | None, float, float]) -> pd.DataFrame:
@@ -44,7 +29,7 @@ def only_row(frame: pd.DataFrame) -> dict[str, float]:
     return frame.iloc[0].to_dict()
 
 
-def test_mean_by_hand() -> None:
+def test_mean_by_hand(moments_of: MomentsOf) -> None:
     row = only_row(mean(moments_of(SMALL)))
     assert row["location"] == pytest.approx(7 / 3)
     # residual sums: species -5/3 and 5/3, observers 1/3 and -1/3; the species' error is the largest
@@ -52,12 +37,12 @@ def test_mean_by_hand() -> None:
     assert row["interval_upper"] == pytest.approx(7 / 3 + 1.959963985 * 10 / 9)
 
 
-def test_inverse_variance_by_hand() -> None:
+def test_inverse_variance_by_hand(moments_of: MomentsOf) -> None:
     row = only_row(inverse_variance(moments_of(SMALL)))
     assert (row["location"], row["standard_error"]) == (pytest.approx(2.0), pytest.approx(5**-0.5))
 
 
-def test_random_effects_by_hand() -> None:
+def test_random_effects_by_hand(moments_of: MomentsOf) -> None:
     row = only_row(random_effects(moments_of(SMALL)))
     assert row["tau2"] == pytest.approx(2.5)
     assert row["location"] == pytest.approx(2.6)
@@ -66,7 +51,7 @@ def test_random_effects_by_hand() -> None:
     assert row["i2"] == pytest.approx(0.8)
 
 
-def test_mixed_by_hand() -> None:
+def test_mixed_by_hand(moments_of: MomentsOf) -> None:
     # Observers x and z differ by no more than their photos' errors; with two species alone, REML is Paule-Mandel's.
     row = only_row(mixed_equal(moments_of(SMALL)))
     assert row["location"] == pytest.approx(2.6)
@@ -74,7 +59,7 @@ def test_mixed_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_diagnostics_by_hand(name: str) -> None:
+def test_diagnostics_by_hand(moments_of: MomentsOf, name: str) -> None:
     row = only_row(estimate(moments_of(SMALL), name))
     assert (row["cell"], row["trait"]) == (7, "height")
     assert (row["n_photos"], row["n_species"], row["n_observers"]) == (3, 2, 2)
@@ -85,18 +70,18 @@ def test_diagnostics_by_hand(name: str) -> None:
     assert row["variance_among_plants"] == pytest.approx(2.5 * differ + 1 / 3)
 
 
-def test_equal_weights_are_all_effective() -> None:
+def test_equal_weights_are_all_effective(moments_of: MomentsOf) -> None:
     row = only_row(mean(moments_of(photos(*((0, s, "x", 1.0, 0.3) for s in "abcd")))))
     assert row["n_effective"] == pytest.approx(4.0)
 
 
-def test_species_that_agree_by_chance_give_no_absurd_certainty() -> None:
+def test_species_that_agree_by_chance_give_no_absurd_certainty(moments_of: MomentsOf) -> None:
     agreeing = moments_of(photos((0, "a", "x", 1.0, 0.5), (0, "b", "y", 1.0, 0.5)))
     assert only_row(random_effects(agreeing))["standard_error"] == pytest.approx(0.5)
     assert only_row(mean(agreeing))["standard_error"] == pytest.approx(0.5)
 
 
-def test_a_cell_of_one_species_borrows_the_heterogeneity_of_the_others() -> None:
+def test_a_cell_of_one_species_borrows_the_heterogeneity_of_the_others(moments_of: MomentsOf) -> None:
     alone = photos((8, "a", "x", 3.0, 0.5), (8, "a", "x", 3.0, 0.5))
     moments = moments_of(pd.concat([SMALL, alone]))
     for estimator in (mean, random_effects):
@@ -107,12 +92,12 @@ def test_a_cell_of_one_species_borrows_the_heterogeneity_of_the_others() -> None
         assert row["variance_among_plants"] == pytest.approx(2.5 + 0.25)
 
 
-def test_without_any_cell_of_two_species_the_photos_variance_stands_in() -> None:
+def test_without_any_cell_of_two_species_the_photos_variance_stands_in(moments_of: MomentsOf) -> None:
     row = only_row(random_effects(moments_of(photos((8, "a", "x", 3.0, 0.5), (8, "a", "x", 3.0, 0.5)))))
     assert row["standard_error"] == pytest.approx((0.5 + 0.25) ** 0.5)
 
 
-def test_unnamed_photos_count_as_one_species_and_one_observer() -> None:
+def test_unnamed_photos_count_as_one_species_and_one_observer(moments_of: MomentsOf) -> None:
     row = only_row(mean(moments_of(photos((0, None, None, 1, 1), (0, None, None, 2, 1), (0, "a", "x", 3, 1)))))
     assert (row["n_species"], row["n_observers"]) == (2, 2)
 
@@ -130,7 +115,7 @@ def _two_way_by_loops(own: pd.DataFrame) -> float:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_errors_of_the_mean_equal_plain_loops_and_order_does_not_matter(seed: int) -> None:
+def test_errors_of_the_mean_equal_plain_loops_and_order_does_not_matter(moments_of: MomentsOf, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 60
     table = pd.DataFrame(
@@ -154,14 +139,14 @@ def test_errors_of_the_mean_equal_plain_loops_and_order_does_not_matter(seed: in
         pd.testing.assert_frame_equal(estimator(shuffled), estimator(moments), check_exact=True)
 
 
-def test_no_moments_give_no_estimates_of_the_declared_types(tmp_path: Path) -> None:
+def test_no_moments_give_no_estimates_of_the_declared_types(moments_of: MomentsOf, tmp_path: Path) -> None:
     for name in ESTIMATORS:
         frame = estimate(moments_of(SMALL, "record"), name, "photo")
         write_table(frame, tmp_path / "estimates.parquet", ESTIMATE)
         assert len(read_table(tmp_path / "estimates.parquet", ESTIMATE)) == 0
 
 
-def test_mixed_evidence_unknown_estimators_and_missing_columns_are_refused() -> None:
+def test_mixed_evidence_unknown_estimators_and_missing_columns_are_refused(moments_of: MomentsOf) -> None:
     both = merge([moments_of(SMALL, "photo"), moments_of(SMALL, "record")])
     with pytest.raises(TableError, match="one kind of evidence"):
         mean(both)
@@ -172,7 +157,7 @@ def test_mixed_evidence_unknown_estimators_and_missing_columns_are_refused() -> 
         random_effects(moments_of(SMALL).drop(columns="sum_aleatoric"))
 
 
-def test_coverage_of_known_cells_is_as_simulated_in_the_field() -> None:
+def test_coverage_of_known_cells_is_as_simulated_in_the_field(moments_of: MomentsOf) -> None:
     """60 photos of 25 Zipf-distributed species (sd .35) by 15 observers (sd .15) per cell; the true mean is 0."""
     rng = np.random.default_rng(3)
     cells, n = 400, 60

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,25 +13,8 @@ from maps.estimators.crossed_effects import cell_blocks
 from maps.estimators.estimate import mean, mixed, mixed_equal, variance_components
 from maps.estimators.mixed import CellComponents, predict_means
 from maps.moments.addition import merge
-from plant_traits.schemas import MOMENTS
 
-
-def moments_of(photos: pd.DataFrame) -> pd.DataFrame:
-    """Moments of photos with cell, trait, species, observer, y and v."""
-    w, y = 1 / photos["v"], photos["y"]
-    frame = photos[["cell", "trait", "species", "observer"]].assign(
-        evidence="photo",
-        n=1,
-        sum_w=w,
-        sum_wy=w * y,
-        sum_wy2=w * y * y,
-        sum_y=y,
-        sum_y2=y * y,
-        sum_v=photos["v"],
-        sum_w2=w * w,
-        sum_aleatoric=0.5 * photos["v"],
-    )
-    return merge([frame[MOMENTS.names]])
+MomentsOf = Callable[..., pd.DataFrame]
 
 
 def draw(
@@ -159,7 +144,7 @@ def test_predictions_with_shares_equal_the_mixed_model_equations(seed: int, a: f
         assert found.degrees_of_freedom[c] == pytest.approx(max(satterthwaite, 1.0), rel=1e-4)
 
 
-def test_community_means_from_moments_equal_the_equations_photo_by_photo() -> None:
+def test_community_means_from_moments_equal_the_equations_photo_by_photo(moments_of: MomentsOf) -> None:
     photos = draw(1, 30, 25)
     found, components = mixed(moments_of(photos)), variance_components(moments_of(photos)).iloc[0]
     spread = (1 - components["concentration"]) / components["concentration"]
@@ -181,7 +166,7 @@ def test_community_means_from_moments_equal_the_equations_photo_by_photo() -> No
         assert row["variance_among_plants"] == pytest.approx(differing + among_plants, rel=1e-9)
 
 
-def test_one_photo_is_off_by_how_its_species_differs_from_the_community() -> None:
+def test_one_photo_is_off_by_how_its_species_differs_from_the_community(moments_of: MomentsOf) -> None:
     """Of one plant of a community of concentration c, the species is off by the species variance times 1 - c."""
     moments = moments_of(pd.concat([draw(2, 200, 15), draw(3, 1, 1, first=900)]))
     row, components = mixed(moments).set_index("cell").loc[900], variance_components(moments).iloc[0]
@@ -193,7 +178,7 @@ def test_one_photo_is_off_by_how_its_species_differs_from_the_community() -> Non
     assert row["variance_among_plants"] == pytest.approx(of_species + photo["sum_aleatoric"])
 
 
-def test_estimates_from_moments_equal_dense_algebra_photo_by_photo() -> None:
+def test_estimates_from_moments_equal_dense_algebra_photo_by_photo(moments_of: MomentsOf) -> None:
     photos = draw(1, 30, 25)
     found, components = mixed_equal(moments_of(photos)), variance_components(moments_of(photos))
     a, b = components.loc[0, ["species_variance", "observer_variance"]]
@@ -210,7 +195,9 @@ def test_estimates_from_moments_equal_dense_algebra_photo_by_photo() -> None:
         assert row["location"] - row["interval_lower"] == pytest.approx(half)
 
 
-def test_diagnostics_are_those_of_the_other_estimators_but_plants_vary_as_pooled_species_do() -> None:
+def test_diagnostics_are_those_of_the_other_estimators_but_plants_vary_as_pooled_species_do(
+    moments_of: MomentsOf,
+) -> None:
     moments = moments_of(draw(2, 20, 15))
     found, components = mixed_equal(moments), variance_components(moments)
     other = mean(moments)
@@ -226,7 +213,9 @@ def coverage(found: pd.DataFrame, truth: np.ndarray | float) -> float:
     return float(((found["interval_lower"] < truth) & (found["interval_upper"] > truth)).mean())
 
 
-def test_intervals_cover_in_rich_and_sparse_cells_and_the_error_is_far_below_that_of_the_mean() -> None:
+def test_intervals_cover_in_rich_and_sparse_cells_and_the_error_is_far_below_that_of_the_mean(
+    moments_of: MomentsOf,
+) -> None:
     # 1,500 cells covered with probability .95 lie within these bounds 999 times in 1,000.
     for n, gain in ((60, 0.80), (15, 0.93), (4, 0.97)):
         moments = moments_of(draw(3, 1500, n))
@@ -237,7 +226,9 @@ def test_intervals_cover_in_rich_and_sparse_cells_and_the_error_is_far_below_tha
 
 
 @pytest.mark.parametrize(("n", "gain"), [(60, 0.90), (15, 0.92), (4, 0.93)])
-def test_intervals_cover_the_community_mean_with_less_error_than_the_mean(n: int, gain: float) -> None:
+def test_intervals_cover_the_community_mean_with_less_error_than_the_mean(
+    moments_of: MomentsOf, n: int, gain: float
+) -> None:
     photos, community = draw_shares(n, 1500, n)
     moments = moments_of(photos)
     found, other = mixed(moments), mean(moments)
@@ -245,7 +236,7 @@ def test_intervals_cover_the_community_mean_with_less_error_than_the_mean(n: int
     assert ((found["location"] - community) ** 2).mean() < (gain**2) * ((other["location"] - community) ** 2).mean()
 
 
-def test_photos_of_observers_who_repeat_a_species_count_as_fewer_draws() -> None:
+def test_photos_of_observers_who_repeat_a_species_count_as_fewer_draws(moments_of: MomentsOf) -> None:
     """Half of the pairs of photos of an observer show the species that the observer chose, 0.7 squared."""
     photos, community = draw_shares(7, 1500, 40, own_choice=0.7, observers=6)
     moments = moments_of(photos)
@@ -256,7 +247,7 @@ def test_photos_of_observers_who_repeat_a_species_count_as_fewer_draws() -> None
     assert coverage(naive, community) < 0.90
 
 
-def test_few_cells_widen_the_interval() -> None:
+def test_few_cells_widen_the_interval(moments_of: MomentsOf) -> None:
     """Where the variances come from two cells of 15 photos, normal intervals cover about 93 %, these about 95 %."""
     photos = draw(4, 400, 15)
     photos["trait"] = "pair " + (photos["cell"] // 2).astype(str)
@@ -266,7 +257,7 @@ def test_few_cells_widen_the_interval() -> None:
     assert (found["location"].abs() < 1.96 * found["standard_error"]).mean() < covered - 0.01
 
 
-def test_traits_do_not_share_variances() -> None:
+def test_traits_do_not_share_variances(moments_of: MomentsOf) -> None:
     height, sla = draw(9, 20, 20, sd=(0.2, 0.1)), draw(10, 20, 20, sd=(0.9, 0.6)).assign(trait="sla")
     moments = moments_of(pd.concat([height, sla]))
     found = mixed(moments)
@@ -277,7 +268,7 @@ def test_traits_do_not_share_variances() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_neither_the_order_of_rows_nor_of_merges_matters(seed: int) -> None:
+def test_neither_the_order_of_rows_nor_of_merges_matters(moments_of: MomentsOf, seed: int) -> None:
     photos = draw(seed, 25, 20)
     whole = mixed(moments_of(photos))
     shuffled = moments_of(photos).sample(frac=1, random_state=seed)
@@ -288,7 +279,7 @@ def test_neither_the_order_of_rows_nor_of_merges_matters(seed: int) -> None:
         pd.testing.assert_frame_equal(mixed(merged), whole, rtol=1e-9, atol=1e-10)
 
 
-def test_where_no_cell_has_two_species_the_photos_variance_stands_in() -> None:
+def test_where_no_cell_has_two_species_the_photos_variance_stands_in(moments_of: MomentsOf) -> None:
     photos = pd.DataFrame(
         {
             "cell": [3, 3, 9],
@@ -311,7 +302,7 @@ def test_where_no_cell_has_two_species_the_photos_variance_stands_in() -> None:
     np.testing.assert_allclose(community["standard_error"], [(0.2 + 0.25) ** 0.5, (0.2 + 0.2) ** 0.5])
 
 
-def test_no_moments_give_no_estimates() -> None:
+def test_no_moments_give_no_estimates(moments_of: MomentsOf) -> None:
     none = moments_of(draw(0, 2, 3)).head(0)
     components = variance_components(none)
     assert len(mixed(none)) == len(mixed_equal(none)) == len(components) == 0

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from maps.estimators.estimate import mean, mixed, variance_components
 from maps.estimators.photo_weights import PhotoVariances, with_level_weights, with_noise
-from maps.moments.addition import merge
 from maps.moments.cells import CellMoments
-from plant_traits.schemas import MOMENTS
 
-
-def moments_of(photos: pd.DataFrame) -> pd.DataFrame:
-    """Return moments of photos: cell, species, observer, y and v."""
-    y, v = photos["y"], photos["v"]
-    terms = {"sum_w": 1 / v, "sum_wy": y / v, "sum_wy2": y * y / v, "sum_y": y, "sum_y2": y * y, "sum_v": v}
-    terms |= {"sum_w2": 1 / v**2, "sum_aleatoric": v}
-    rows = photos[["cell", "species", "observer"]].astype({"species": "str", "observer": "str"})
-    return merge([rows.assign(trait="height", evidence="photo", n=1, **terms)[MOMENTS.names]])
+MomentsOf = Callable[..., pd.DataFrame]
 
 
 def draw(seed: int, cells: int, n: int, *, berkson: float, lean: float = 0.0) -> pd.DataFrame:
@@ -33,16 +26,18 @@ def draw(seed: int, cells: int, n: int, *, berkson: float, lean: float = 0.0) ->
     y = level + spread * np.sqrt(berkson * base)
     frame = {
         "cell": np.repeat(np.arange(cells), n),
-        "species": species.ravel(),
-        "observer": np.tile(np.arange(n), cells),
+        "trait": "height",
+        "species": species.ravel().astype(str),
+        "observer": np.tile(np.arange(n), cells).astype(str),
     }
     return pd.DataFrame(frame | {"y": y.ravel(), "v": (base * np.exp(lean * y)).ravel()})
 
 
-def test_sums_by_hand() -> None:
+def test_sums_by_hand(moments_of: MomentsOf) -> None:
     photos = pd.DataFrame(
         {
             "cell": [3, 3, 3, 3],
+            "trait": "height",
             "species": ["a", "a", "a", "b"],
             "observer": ["u", "u", "w", "w"],
             "y": [1.0, 3.0, 5.0, 3.0],
@@ -61,7 +56,7 @@ def test_sums_by_hand() -> None:
     assert sums.noise(group, 1).tolist() == [1.0]  # 8 / 4 is more than the variances say
 
 
-def test_noise_is_found_where_it_is_clear_and_one_elsewhere() -> None:
+def test_noise_is_found_where_it_is_clear_and_one_elsewhere(moments_of: MomentsOf) -> None:
     for share, expected in ((0.25, 0.25), (1.0, 1.0)):
         sums = PhotoVariances.of(CellMoments.of(moments_of(draw(1, 200, 30, berkson=share))))
         assert sums.noise(np.zeros(200, dtype=np.int64), 1)[0] == pytest.approx(expected, rel=0.05)
@@ -70,12 +65,12 @@ def test_noise_is_found_where_it_is_clear_and_one_elsewhere() -> None:
     assert few.noise(np.array([0]), 2).tolist() == [1.0, 1.0]  # the second group has no cell
 
 
-def test_the_slope_is_that_of_the_variances() -> None:
+def test_the_slope_is_that_of_the_variances(moments_of: MomentsOf) -> None:
     sums = PhotoVariances.of(CellMoments.of(moments_of(draw(2, 200, 30, berkson=0.5, lean=0.8))))
     assert sums.slope(np.zeros(200, dtype=np.int64), 1)[0] == pytest.approx(0.8, abs=0.03)
 
 
-def test_parts_join_to_the_whole_whatever_is_added_to_the_predictions() -> None:
+def test_parts_join_to_the_whole_whatever_is_added_to_the_predictions(moments_of: MomentsOf) -> None:
     photos = draw(3, 40, 20, berkson=0.5, lean=0.3)
     whole = PhotoVariances.of(CellMoments.of(moments_of(photos)))
     parts = [photos[photos["cell"] < 15], photos[photos["cell"] >= 15]]
@@ -86,7 +81,7 @@ def test_parts_join_to_the_whole_whatever_is_added_to_the_predictions() -> None:
         np.testing.assert_allclose(getattr(far, name), getattr(whole, name), rtol=1e-6, atol=1e-6)
 
 
-def test_weights_change_as_said_and_nothing_else() -> None:
+def test_weights_change_as_said_and_nothing_else(moments_of: MomentsOf) -> None:
     cells = CellMoments.of(moments_of(draw(4, 5, 6, berkson=0.5, lean=0.5)))
     half, slope = np.full(5, 0.5), np.full(5, 0.25)
     scaled = with_noise(cells, half)
@@ -102,7 +97,7 @@ def test_weights_change_as_said_and_nothing_else() -> None:
         assert level.rows[name] is cells.rows[name]
 
 
-def test_variances_that_go_with_predictions_do_not_make_the_mixed_mean_lean() -> None:
+def test_variances_that_go_with_predictions_do_not_make_the_mixed_mean_lean(moments_of: MomentsOf) -> None:
     photos = draw(5, 300, 30, berkson=0.3, lean=1.0)
     moments = moments_of(photos)
     truth = photos.groupby("cell")["y"].mean().to_numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,51 +16,24 @@ from hypothesis import strategies as st
 from maps.estimators.blocks import estimate_blocks, pool_blocks
 from maps.estimators.estimate import ESTIMATORS, estimate, variance_components
 from maps.estimators.pooled_components import read_components
-from maps.moments.addition import KEYS, SUMS, merge
-from maps.moments.files import count_rows_and_cells, moment_blocks, read_moments
+from maps.moments.addition import KEYS, merge
+from maps.moments.files import count_rows_and_cells, moment_blocks
 from maps.stages.cells import EVIDENCE, estimate_cells, merge_moments, read_estimates
 from plant_traits.schemas import MOMENTS, write_table
 
 FRESH = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
-
-def moments(n: int, seed: int, cells: int = 12, species: int = 4) -> pd.DataFrame:
-    """Rows as of single photos, so that many share a key; some cells have one species only."""
-    rng = np.random.default_rng(seed)
-    cell = rng.integers(0, cells, n) ** 2 * 540  # up to the last rows of a 1-degree grid
-    kind = np.where(cell % 7 < 3, 0, rng.integers(0, species, n))
-    y, v, a = rng.normal(0, 1, n), rng.uniform(0.05, 1, n), rng.uniform(0.01, 0.04, n)
-    w = 1 / v
-    rows = pd.DataFrame(
-        {
-            "cell": cell,
-            "species": [None if x == 3 else f"s{x}" for x in kind],
-            "observer": [None if x == 0 else f"u{x}" for x in rng.integers(0, 3, n)],
-            "trait": rng.choice(["height", "sla"], n),
-            "evidence": rng.choice(["photo", "photo", "record"], n),
-            "n": 1,
-            **dict(zip(SUMS, (w, w * y, w * y * y, y, y * y, v, w * w, a), strict=True)),
-        }
-    )
-    return rows
-
-
-def write_shards(rows: pd.DataFrame, shard: np.ndarray, folder: Path) -> list[Path]:
-    paths = []
-    for k in np.unique(shard):
-        paths.append(folder / f"{k}.parquet")
-        write_table(merge([rows[shard == k]]), paths[-1], MOMENTS)
-    return paths
+Draw = Callable[..., pd.DataFrame]
 
 
 @pytest.mark.parametrize("row_group", [1, 17, 1000])
 @pytest.mark.parametrize("block_rows", [1, 9, 30, 10_000])
-def test_a_crowded_cell_comes_apart_by_trait(tmp_path: Path, row_group: int, block_rows: int) -> None:
+def test_a_crowded_cell_comes_apart_by_trait(moments: Draw, tmp_path: Path, row_group: int, block_rows: int) -> None:
     rows = moments(700, 9)
     rows["cell"] = np.where(np.arange(700) % 4 > 1, 540 * 16, rows["cell"])
     whole = merge([rows])
     pq.write_table(pa.Table.from_pandas(whole, MOMENTS, preserve_index=False), tmp_path / "m", row_group_size=row_group)
-    found = moment_blocks(tmp_path / "m", block_rows=block_rows, whole_cells=False)
+    found = moment_blocks(tmp_path / "m", block_rows=block_rows)
     blocks = [block.to_pandas() for block in found]
     together = pd.concat(blocks).sort_values(list(KEYS), na_position="last", ignore_index=True)
     pd.testing.assert_frame_equal(together, whole)
@@ -74,10 +47,13 @@ def test_a_crowded_cell_comes_apart_by_trait(tmp_path: Path, row_group: int, blo
     assert cells.is_monotonic_increasing
 
 
-@pytest.mark.parametrize("block_rows", [1, 30, 10_000])
+@pytest.mark.parametrize("block_rows", [50, 120, 10_000])
 @pytest.mark.parametrize("row_group", [1, 17, 1000])
-def test_blocks_hold_whole_cells_whatever_the_row_groups(tmp_path: Path, block_rows: int, row_group: int) -> None:
+def test_blocks_hold_whole_cells_whatever_the_row_groups(
+    moments: Draw, tmp_path: Path, block_rows: int, row_group: int
+) -> None:
     whole = merge([moments(500, 4)])
+    assert whole.groupby("cell").size().max() <= 50
     pq.write_table(pa.Table.from_pandas(whole, MOMENTS, preserve_index=False), tmp_path / "m", row_group_size=row_group)
     blocks = [block.to_pandas() for block in moment_blocks(tmp_path / "m", block_rows=block_rows)]
     pd.testing.assert_frame_equal(pd.concat(blocks, ignore_index=True), whole)
@@ -85,11 +61,9 @@ def test_blocks_hold_whole_cells_whatever_the_row_groups(tmp_path: Path, block_r
     assert all(len(block) >= block_rows for block in blocks[:-1])
 
 
-def test_one_trait_of_one_evidence_and_counts_of_cells(tmp_path: Path) -> None:
+def test_cells_are_counted_by_evidence_whatever_the_row_groups(moments: Draw, tmp_path: Path) -> None:
     whole = merge([moments(300, 6)])
     pq.write_table(pa.Table.from_pandas(whole, MOMENTS, preserve_index=False), tmp_path / "m", row_group_size=50)
-    wanted = whole[(whole["trait"] == "sla") & (whole["evidence"] == "record")]
-    pd.testing.assert_frame_equal(read_moments(tmp_path / "m", "sla", "record"), wanted.reset_index(drop=True))
     expected = whole.groupby("evidence")["cell"].nunique().to_dict()
     assert count_rows_and_cells(tmp_path / "m") == (len(whole), expected)
 
@@ -97,7 +71,7 @@ def test_one_trait_of_one_evidence_and_counts_of_cells(tmp_path: Path) -> None:
 @settings(max_examples=6, **FRESH)
 @given(seed=st.integers(0, 100), block_rows=st.sampled_from([1, 40, 200]), species=st.sampled_from([1, 2, 4]))
 def test_estimates_by_block_equal_those_of_all_cells_at_once(
-    tmp_path: Path, seed: int, block_rows: int, species: int
+    moments: Draw, tmp_path: Path, seed: int, block_rows: int, species: int
 ) -> None:
     whole = merge([moments(200, seed, species=species)])
     write_table(whole, tmp_path / "m", MOMENTS)
@@ -105,7 +79,7 @@ def test_estimates_by_block_equal_those_of_all_cells_at_once(
     names = list(ESTIMATORS)
 
     def blocks() -> Iterator[pa.Table]:
-        return moment_blocks(tmp_path / "m", block_rows=block_rows, whole_cells=block_rows > 1)
+        return moment_blocks(tmp_path / "m", block_rows=block_rows)
 
     for evidence in EVIDENCE:
         pooled = pool_blocks(blocks, names, evidence, biome)
@@ -118,7 +92,7 @@ def test_estimates_by_block_equal_those_of_all_cells_at_once(
             pd.testing.assert_frame_equal(found, at_once, check_exact=False, rtol=1e-12, atol=1e-12)
 
 
-def test_a_block_of_cells_alone_is_estimated_with_what_all_cells_tell() -> None:
+def test_a_block_of_cells_alone_is_estimated_with_what_all_cells_tell(moments: Draw) -> None:
     whole = merge([moments(600, 3)])
     photos = whole[whole["evidence"] == "photo"]
     components, cells = variance_components(photos), photos["cell"].unique()[:4]
@@ -130,7 +104,7 @@ def test_a_block_of_cells_alone_is_estimated_with_what_all_cells_tell() -> None:
         assert not np.allclose(estimate(some, name)["standard_error"], expected["standard_error"], rtol=1e-3)
 
 
-def test_stages_merge_and_estimate_what_the_functions_do(tmp_path: Path) -> None:
+def test_stages_merge_and_estimate_what_the_functions_do(moments: Draw, tmp_path: Path) -> None:
     rows = moments(400, 7)
     folders = []
     for k in range(3):

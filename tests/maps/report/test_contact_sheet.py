@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,11 @@ from maps.report.contact_sheet import (
 )
 from plant_traits.errors import InputError
 
+if TYPE_CHECKING:
+    from tests.maps.report.conftest import Page
+
+PageOf = Callable[[ContactSheet, Path], "Page"]
+
 HOSTILE = "Rosa <script>alert('x')</script>"
 FROST = Trait(
     id="frost", name="Frost limit", definition="d", unit="degC", working_space="identity", valid_range=(-90.0, 20.0)
@@ -33,38 +39,6 @@ def picture(size: tuple[int, int] = (400, 300), **options: object) -> bytes:
     pixels = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(out, format="JPEG", **options)  # type: ignore[arg-type]
     return out.getvalue()
-
-
-class Page(HTMLParser):
-    """Tags, addresses and words of a page; complains about tags that close what is not open."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.sources: list[str] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.markup = path.read_text(encoding="utf-8")
-        self.feed(self.markup)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append(tag)
-        self.links += [found["href"] or ""] if "href" in found else []
-        self.sources += [found["src"] or ""] if "src" in found else []
-        if tag not in ("meta", "img", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def photo_row(number: int, **values: object) -> dict[str, object]:
@@ -116,13 +90,19 @@ def sheet(catalog: Catalog) -> ContactSheet:
     )
 
 
-def page_of(sheet: ContactSheet, folder: Path) -> Page:
-    write_contact_sheet(sheet, folder / "photos.html")
-    return Page(folder / "photos.html")
+@pytest.fixture(scope="module")
+def page_of(read_page: Callable[[Path], Page]) -> PageOf:
+    """Return a function that writes the page of a sheet in a folder and reads it."""
+
+    def made(sheet: ContactSheet, folder: Path) -> Page:
+        write_contact_sheet(sheet, folder / "photos.html")
+        return read_page(folder / "photos.html")
+
+    return made
 
 
 @pytest.fixture(scope="module")
-def page(sheet: ContactSheet, tmp_path_factory: pytest.TempPathFactory) -> Page:
+def page(sheet: ContactSheet, page_of: PageOf, tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page_of(sheet, tmp_path_factory.mktemp("page"))
 
 
@@ -200,7 +180,9 @@ def test_bars_stay_within_the_span_of_all_intervals(page: Page) -> None:
     assert "nan%" not in markup
 
 
-def test_banners_tell_simulated_and_private_pages(sheet: ContactSheet, page: Page, tmp_path: Path) -> None:
+def test_banners_tell_simulated_and_private_pages(
+    sheet: ContactSheet, page: Page, page_of: PageOf, tmp_path: Path
+) -> None:
     assert 'role="note"' not in page.markup
     simulated = page_of(replace(sheet, simulated=True), tmp_path)
     assert "Virtual world: simulated data." in simulated.text
@@ -210,7 +192,7 @@ def test_banners_tell_simulated_and_private_pages(sheet: ContactSheet, page: Pag
     assert "540 photos of this run have no licence on record" in private
 
 
-def test_an_empty_run_has_a_page(sheet: ContactSheet, tmp_path: Path) -> None:
+def test_an_empty_run_has_a_page(sheet: ContactSheet, page_of: PageOf, tmp_path: Path) -> None:
     empty = replace(
         sheet, photos=sheet.photos.iloc[:0], estimates=sheet.estimates.iloc[:0], unusable=sheet.unusable.iloc[:0],
         thumbnails={}, counts={"photos": 0, "predicted": 0, "showable": 0}, withheld_counts={}, unusable_counts={},
@@ -220,11 +202,11 @@ def test_an_empty_run_has_a_page(sheet: ContactSheet, tmp_path: Path) -> None:
     assert "Every photo could be used." in text
 
 
-def test_the_same_sheet_gives_the_same_bytes(sheet: ContactSheet, page: Page, tmp_path: Path) -> None:
+def test_the_same_sheet_gives_the_same_bytes(sheet: ContactSheet, page: Page, page_of: PageOf, tmp_path: Path) -> None:
     assert page_of(replace(sheet), tmp_path).markup == page.markup
 
 
-def test_wrong_tables_are_refused(sheet: ContactSheet, tmp_path: Path) -> None:
+def test_wrong_tables_are_refused(sheet: ContactSheet, page_of: PageOf, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"table photos lacks the columns \['licence'\]"):
         page_of(replace(sheet, photos=sheet.photos.drop(columns="licence")), tmp_path)
     with pytest.raises(InputError, match=r"found also \['wood_density'\]"):

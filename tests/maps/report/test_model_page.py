@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,11 @@ from maps.report.model_facts import (
 )
 from maps.report.model_page import write_model_files
 from plant_traits.errors import ModelError
+
+if TYPE_CHECKING:
+    from tests.maps.report.conftest import Page
+
+Made = Callable[[ModelPage, Path], "Page"]
 
 LEVELS = [0.5, 0.8, 0.9, 0.95]
 HOSTILE = "enc <script>alert(1)</script>"
@@ -100,47 +105,19 @@ def page(catalog: Catalog) -> ModelPage:
     )
 
 
-class Page(HTMLParser):
-    """Tags, addresses, ids and words of a page; complains about tags that close what is not open."""
+@pytest.fixture(scope="module")
+def made(read_page: Callable[[Path], Page]) -> Made:
+    """Return a function that writes the page of a model in a folder and reads it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.links: list[str] = []
-        self.sources: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.markup = path.read_text(encoding="utf-8")
-        self.feed(self.markup)
+    def write(page: ModelPage, folder: Path) -> Page:
+        write_model_files(page, folder)
+        return read_page(folder / "model.html")
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append(tag)
-        self.links += [found["href"] or ""] if "href" in found else []
-        self.sources += [found["src"] or ""] if "src" in found else []
-        self.ids += [found["id"] or ""] if "id" in found else []
-        if tag not in ("meta", "img", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-def made(page: ModelPage, folder: Path) -> Page:
-    write_model_files(page, folder)
-    return Page(folder / "model.html")
+    return write
 
 
 @pytest.fixture(scope="module")
-def text(page: ModelPage, tmp_path_factory: pytest.TempPathFactory) -> str:
+def text(page: ModelPage, made: Made, tmp_path_factory: pytest.TempPathFactory) -> str:
     return made(page, tmp_path_factory.mktemp("page")).text
 
 
@@ -153,7 +130,7 @@ def test_the_files_are_a_page_and_three_pictures(page: ModelPage, tmp_path: Path
             assert picture.format == "PNG"
 
 
-def test_the_page_is_whole_escaped_and_loads_nothing(page: ModelPage, tmp_path: Path) -> None:
+def test_the_page_is_whole_escaped_and_loads_nothing(page: ModelPage, made: Made, tmp_path: Path) -> None:
     found = made(page, tmp_path)
     assert found.open == []
     assert not {"script", "link", "iframe"} & set(found.tags)
@@ -190,7 +167,9 @@ def test_the_page_tells(text: str, expected: str) -> None:
     assert expected in text
 
 
-def test_only_a_virtual_world_has_its_banner_and_true_values(page: ModelPage, text: str, tmp_path: Path) -> None:
+def test_only_a_virtual_world_has_its_banner_and_true_values(
+    page: ModelPage, text: str, made: Made, tmp_path: Path
+) -> None:
     assert "Virtual world" not in text
     metrics = page.metrics | {"truth": {"image": {"height": score(pearson_r=0.8765)}}}
     simulated = made(replace(page, card={**page.card, "metrics": metrics}, curves=None), tmp_path).text
@@ -216,17 +195,17 @@ def test_regions_may_stand_among_the_splits(page: ModelPage) -> None:
      {"held_out": None, "splits": None}],
 )  # fmt: skip
 def test_a_model_without_scores_curves_and_rounds_has_a_page(
-    page: ModelPage, tmp_path: Path, metrics: dict[str, Any]
+    page: ModelPage, read_page: Callable[[Path], Page], tmp_path: Path, metrics: dict[str, Any]
 ) -> None:
     bare = replace(page, card={**page.card, "metrics": metrics}, curves=None, dropped=None, files={})
     assert write_model_files(bare, tmp_path) == ["model.html"]
-    told = Page(tmp_path / "model.html").text
+    told = read_page(tmp_path / "model.html").text
     for words in ("This model has no scores", "No cleaning rounds", "left no course of its epochs",
                   "The card tells no counts", "No record was held out to score this model"):  # fmt: skip
         assert words in told
 
 
-def test_scores_with_little_in_them_are_tolerated(page: ModelPage, tmp_path: Path) -> None:
+def test_scores_with_little_in_them_are_tolerated(page: ModelPage, made: Made, tmp_path: Path) -> None:
     metrics = {"held_out": {"image": {"height": {"n": 4}}}}
     bare = made(replace(page, card={**page.card, "metrics": metrics}, curves=None), tmp_path)
     assert "Plant height photo alone – 4 – – –" in bare.text

@@ -1,92 +1,26 @@
+"""Every cell filled: nearer to the truth than photos or place, in intervals that hold it."""
+
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from maps.small_area.coverage import COVERAGE_COLUMNS, hold_out
-from maps.small_area.fay_herriot import fit_fay_herriot, predict_fay_herriot
-from maps.small_area.fill import CALIBRATION_COLUMNS, ERROR_COLUMNS, FilledCells, fill_cells
-from maps.small_area.fit import fit_on_plots, fit_without_plots
-from maps.small_area.plots import plots_by_cell
-from maps.small_area.trait_cells import TraitCells, trait_cells
+from maps.small_area.fill import ERROR_COLUMNS, FilledCells, fill_cells
 from plant_traits.errors import TableError
-from plant_traits.grid import FloatArray, Grid
+from plant_traits.grid import Grid
 from plant_traits.schemas import CELL, ESTIMATE, LAND_PREDICTION
+
+if TYPE_CHECKING:
+    from tests.maps.small_area.conftest import World
 
 GRID = Grid(Fraction(3))
 BIOMES = ("arid", "polar", "temperate")
 NORMAL_95 = 1.959964
-
-
-@dataclass(frozen=True)
-class World:
-    """Cells whose means are known, and what photos, place and plots make of them."""
-
-    direct: pd.DataFrame
-    land: pd.DataFrame
-    biome: dict[int, str]
-    plots: pd.DataFrame
-    truth: pd.Series
-
-
-def estimates(trait: str, cell: FloatArray, location: FloatArray, error: FloatArray, n: FloatArray) -> pd.DataFrame:
-    columns = {name: np.ones(len(cell)) for name in ESTIMATE.names}
-    frame = pd.DataFrame(columns).assign(
-        cell=cell.astype(np.int64), trait=trait, location=location, standard_error=error, n_photos=n.astype(np.int64)
-    )
-    return frame.assign(variance_among_plants=0.3 + 0.1 * (frame["cell"] % 2))
-
-
-def build_world(seed: int = 0, trait: str = "sla", n: int = 1_500) -> World:
-    """Photos err by a variance of 0.04 together, place by 0.30, each with a common part of 0.02; plots by 0.2 each."""
-    rng = np.random.default_rng(seed)
-    cell = np.sort(rng.choice(GRID.size, n, replace=False))
-    lat, lon = GRID.centre_of(cell)
-    biome = np.array(BIOMES, dtype=object)[np.digitize(np.abs(lat), [25, 55])]
-    truth = np.sin(np.deg2rad(lon)) + 0.5 * np.cos(np.deg2rad(3 * lat)) + rng.normal(0, 0.3, n)
-    common = rng.normal(0, np.sqrt(0.02), n)
-    place = truth + common + rng.normal(0, np.sqrt(0.28), n)
-    photos = rng.choice(n, n // 2, replace=False)
-    n_photos = np.ceil(rng.lognormal(1.0, 1.2, len(photos)))
-    error = np.sqrt(0.8 / n_photos)
-    of_photos = (
-        (truth + common)[photos] + rng.normal(0, np.sqrt(0.02), len(photos)) + rng.normal(size=len(photos)) * error
-    )
-    seen = rng.choice(n, n // 2, replace=False)
-    row = np.repeat(seen, rng.integers(1, 4, len(seen)))
-    plots = pd.DataFrame(
-        {
-            "latitude": lat[row] + rng.uniform(-1.4, 1.4, len(row)),
-            "longitude": lon[row] + rng.uniform(-1.4, 1.4, len(row)),
-            "trait": trait,
-            "value": truth[row] + rng.normal(0, np.sqrt(0.2), len(row)),
-        }
-    )
-    land = pd.DataFrame(
-        {"cell": cell, "trait": trait, "mean": place, "variance_aleatoric": 0.6, "variance_epistemic": 0.05}
-    )
-    return World(
-        estimates(trait, cell[photos], of_photos, error, n_photos),
-        land,
-        dict(zip(cell.tolist(), biome, strict=True)),
-        plots,
-        pd.Series(truth, index=cell),
-    )
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return build_world()
-
-
-@pytest.fixture(scope="module")
-def filled(world: World) -> FilledCells:
-    return fill_cells(world.direct, world.land, world.biome, world.plots, GRID)
 
 
 def root_mean_square(values: pd.Series) -> float:
@@ -145,55 +79,6 @@ def test_errors_are_told(filled: FilledCells) -> None:
     assert set(filled.errors["biome"].dropna()) == set(BIOMES)
 
 
-def test_coverage_on_held_out_plots_is_near_nominal(filled: FilledCells) -> None:
-    assert list(filled.coverage.columns) == list(COVERAGE_COLUMNS)
-    assert list(filled.calibration.columns) == list(CALIBRATION_COLUMNS)
-    together = filled.coverage[filled.coverage["biome"].isna()].set_index("kind")
-    assert set(together.index) == {"rich", "sparse", "none", "all"}
-    assert together.loc["all", "n"] == together.loc[["rich", "sparse", "none"], "n"].sum()
-    for level in (50, 80, 90, 95):
-        assert together.loc["all", f"calibrated_{level}"] == pytest.approx(level / 100, abs=0.05)
-    assert together.loc["sparse", "rmse"] < together.loc["sparse", ["rmse_direct", "rmse_geospatial"]].min()
-    assert np.isnan(together.loc["none", "rmse_direct"])
-    assert filled.calibration["factor_95"].between(0.8, 1.25).all()
-
-
-def test_differences_of_a_row_are_of_the_same_cells(world: World, filled: FilledCells) -> None:
-    seen = plots_by_cell(world.plots, GRID).set_index("cell")["plot_mean"]
-    unseen = filled.unseen.set_index("cell")["location"]
-    direct, land = world.direct.set_index("cell")["location"], world.land.set_index("cell")["mean"]
-    looks = pd.DataFrame({"rmse": unseen, "rmse_direct": direct, "rmse_geospatial": land}).reindex(seen.index)
-    together = filled.coverage[filled.coverage["biome"].isna()].set_index("kind")
-    with_photos = looks["rmse_direct"].notna()
-    for kind, cells in (("all", with_photos), ("none", ~with_photos)):
-        for name in ("rmse", "rmse_geospatial"):
-            expected = root_mean_square((looks[name] - seen)[cells])
-            assert together.loc[kind, name] == pytest.approx(expected, rel=1e-9)
-    assert together.loc["all", "rmse_direct"] == pytest.approx(root_mean_square(looks["rmse_direct"] - seen), rel=1e-9)
-
-
-def test_factors_make_up_for_stated_errors_that_are_too_small(world: World) -> None:
-    # Heavy tails, which the fitted variances limit: place is far off, either way, in one cell of sixteen.
-    at = np.arange(len(world.land))
-    far = np.where(at % 16 == 0, 9.0, 0.0) * np.where(at % 32, 1, -1)
-    filled = fill_cells(world.direct, world.land.assign(mean=world.land["mean"] + far), world.biome, world.plots, GRID)
-    together = filled.coverage[filled.coverage["biome"].isna()].set_index("kind").loc["none"]
-    assert together["raw_95"] < 0.93
-    assert together["calibrated_95"] == pytest.approx(0.95, abs=0.03)
-    assert (filled.calibration["factor_95"] > 1.1).any()
-
-
-def test_cells_of_unknown_biome_count_once(world: World) -> None:
-    some = {cell: name for cell, name in world.biome.items() if cell % 2}
-    seen = plots_by_cell(world.plots, GRID)["cell"].nunique()
-    for biome in (some, {}):
-        table = fill_cells(world.direct, world.land, biome, world.plots, GRID).coverage
-        together = table[table["biome"].isna()].set_index("kind")["n"]
-        assert together["all"] == seen
-        assert together[["rich", "sparse", "none"]].sum() == seen
-        assert table.loc[table["biome"].notna() & (table["kind"] == "all"), "n"].sum() < seen
-
-
 def test_order_of_rows_does_not_matter(world: World, filled: FilledCells) -> None:
     again = fill_cells(
         world.direct.sample(frac=1, random_state=1),
@@ -204,24 +89,6 @@ def test_order_of_rows_does_not_matter(world: World, filled: FilledCells) -> Non
     )
     pd.testing.assert_frame_equal(again.cells, filled.cells, rtol=1e-9, atol=1e-9)
     pd.testing.assert_frame_equal(again.coverage, filled.coverage, rtol=1e-9)
-
-
-def cells_of(world: World, trait: str = "sla") -> TraitCells:
-    seen = plots_by_cell(world.plots, GRID)
-    return trait_cells(trait, world.direct, world.land, seen, world.biome, GRID, folds=5, block_degrees=15.0)
-
-
-def test_held_out_cells_know_nothing_of_their_own_plots(world: World) -> None:
-    cells = cells_of(world)
-    before = hold_out(cells, fit_on_plots(cells, cells.seen))
-    own = cells.fold == 2
-    moved = {**cells.columns, "plot_mean": cells["plot_mean"] + np.where(own, 5.0, 0.0)}
-    after = hold_out(TraitCells(**{**vars(cells), "columns": moved}), fit_on_plots(cells, cells.seen))
-    seen = own & cells.seen
-    np.testing.assert_array_equal(after.location[seen], before.location[seen])
-    np.testing.assert_array_equal(after.factor[seen], before.factor[seen])
-    assert not np.allclose(after.score[seen], before.score[seen])
-    assert not np.allclose(after.location[cells.seen & ~own], before.location[cells.seen & ~own])
 
 
 def test_cell_without_prediction_keeps_its_photos(world: World) -> None:
@@ -250,91 +117,12 @@ def test_trait_without_photos_has_the_predictions_variance_among_plants(world: W
     assert (filled.cells["photo_share"] == 0).all()
 
 
-def test_without_plots_cells_are_combined_after_fay_and_herriot(world: World) -> None:
-    filled = fill_cells(world.direct, world.land, {}, None, GRID)
-    both = world.direct.merge(world.land, on=["cell", "trait"])
-    centre = both["mean"].mean()
-    x = np.column_stack([np.ones(len(both)), both["mean"] - centre])
-    psi = both["standard_error"].to_numpy() ** 2
-    model = fit_fay_herriot(both["location"].to_numpy(), psi, x)
-    expected = predict_fay_herriot(model, x, both["location"].to_numpy(), psi)
-    cells = filled.cells.set_index("cell")
-    np.testing.assert_allclose(cells.loc[both["cell"], "location"], expected.location, rtol=1e-6)
-    # What the model states for a plant, less the plants' own variance, is what place errs by.
-    shared = max((0.65 - both["variance_among_plants"]).mean() - model.variance[0], 0.0)
-    assert shared > 0
-    np.testing.assert_allclose(
-        cells.loc[both["cell"], "standard_error"] ** 2, expected.mean_squared_error + shared, rtol=1e-6
-    )
-    far = world.land[~world.land["cell"].isin(both["cell"])]
-    new = np.column_stack([np.ones(len(far)), far["mean"] - centre])
-    alone = predict_fay_herriot(model, new)
-    np.testing.assert_allclose(cells.loc[far["cell"], "location"], alone.location, rtol=1e-6)
-    np.testing.assert_allclose(
-        cells.loc[far["cell"], "standard_error"] ** 2, alone.mean_squared_error + shared, rtol=1e-6
-    )
-    assert filled.calibration.empty
-    assert filled.coverage.empty
-    assert set(filled.errors["method"]) == {"stated"}
-    pd.testing.assert_series_equal(cells["standard_error"], cells["standard_error_raw"], check_names=False)
-
-
-def held_out_places(seed: int, cells: int, place: float, species: float) -> pd.DataFrame:
-    """Four species in each of some cells, whose labels scatter about a cell mean that the place misses."""
-    rng = np.random.default_rng(seed)
-    cell = np.repeat(rng.choice(GRID.size, cells, replace=False), 4)
-    lat, lon = GRID.centre_of(cell)
-    missed = np.repeat(rng.normal(0, place, cells), 4)
-    return pd.DataFrame(
-        {
-            "latitude": lat,
-            "longitude": lon,
-            "species": [f"Genus s{k}" for k in range(len(cell))],
-            "trait": "sla",
-            "n": 1,
-            "label": 2.0 + missed + rng.normal(0, species, len(cell)),
-            "prediction": 2.0,
-            "variance": 0.1,
-        }
-    )
-
-
-def test_held_out_regions_tell_what_place_errs_by(world: World) -> None:
-    told = held_out_places(1, 1_500, 1.5, 1.2)
-    filled = fill_cells(world.direct, world.land, world.biome, None, GRID, held_out=told)
-    alone = filled.cells[filled.cells["photo_share"] == 0]
-    # What place misses, and a quarter of the species' scatter, which the mean of four keeps: 1.5² + 1.2² / 4.
-    assert np.sqrt((alone["standard_error"] ** 2).mean()) == pytest.approx(np.sqrt(2.61), rel=0.03)
-    assert set(filled.errors["method"]) == {"held-out regions"}
-    for other in (told.assign(trait="height"), told.iloc[: 4 * 9]):
-        stated = fill_cells(world.direct, world.land, world.biome, None, GRID, held_out=other)
-        assert (stated.cells["standard_error"] < 1.0).all()
-        assert set(stated.errors["method"]) == {"stated"}
-    with_plots = fill_cells(world.direct, world.land, world.biome, world.plots, GRID, held_out=told)
-    assert set(with_plots.errors["method"]) == {"plots"}
-    assert (with_plots.cells["standard_error"] < 1.0).all()
-
-
-def test_few_cells_without_plots_err_as_held_out_regions_show(world: World) -> None:
-    direct, land = world.direct.iloc[:4], world.land[world.land["cell"].isin(world.direct["cell"].iloc[:9])]
-    told = held_out_places(2, 1_500, 0.7, 0.3)
-    filled = fill_cells(direct, land, world.biome, None, GRID, held_out=told)
-    table = filled.cells.set_index("cell")
-    alone = table[table["photo_share"] == 0]
-    assert len(alone) == 5
-    np.testing.assert_allclose(alone["standard_error"], np.sqrt(0.49 + 0.09 / 4), rtol=0.05)
-    expected = direct.set_index("cell")[["location", "standard_error"]]
-    np.testing.assert_allclose(table.loc[expected.index, ["location", "standard_error"]], expected)
-    assert set(filled.errors["method"]) == {"held-out regions"}
-
-
-def test_trait_without_plots_does_not_touch_another(world: World, filled: FilledCells) -> None:
-    second = build_world(3, "height", 300)
+def test_trait_without_plots_does_not_touch_another(world: World, second_world: World, filled: FilledCells) -> None:
     both = fill_cells(
-        pd.concat([second.direct, world.direct]),
-        pd.concat([second.land, world.land]),
-        {**second.biome, **world.biome},
-        pd.concat([world.plots, second.plots.iloc[:5]]),
+        pd.concat([second_world.direct, world.direct]),
+        pd.concat([second_world.land, world.land]),
+        {**second_world.biome, **world.biome},
+        pd.concat([world.plots, second_world.plots.iloc[:5]]),
         GRID,
     )
     assert both.errors.groupby("trait")["method"].first().to_dict() == {"height": "stated", "sla": "plots"}
@@ -343,29 +131,6 @@ def test_trait_without_plots_does_not_touch_another(world: World, filled: Filled
     )
     keys = both.cells[["cell", "trait"]]
     assert keys.equals(keys.sort_values(["cell", "trait"], ignore_index=True))
-
-
-def test_few_cells_without_plots_keep_what_is_stated(world: World) -> None:
-    cells = world.direct["cell"].iloc[:5].tolist()
-    direct, land = (frame[frame["cell"].isin([*cells[:4]])] for frame in (world.direct, world.land))
-    rest = world.land[world.land["cell"] == cells[4]]
-    filled = fill_cells(direct, pd.concat([land, rest]), world.biome, None, GRID)
-    table = filled.cells.set_index("cell")
-    assert set(filled.errors["method"]) == {"stated"}
-    assert table.loc[cells[4], "standard_error"] == pytest.approx(np.sqrt(0.65))
-    expected = direct.set_index("cell")[["location", "standard_error"]]
-    np.testing.assert_allclose(table.loc[expected.index, ["location", "standard_error"]], expected)
-
-
-def test_small_or_patchy_plots_still_calibrate_what_they_can(world: World) -> None:
-    # All plots in one block: no other fold to learn from, so nothing is scored and errors stay as fitted.
-    near = world.plots[(world.plots["latitude"].between(0, 14)) & (world.plots["longitude"].between(-180, -60))]
-    filled = fill_cells(world.direct, world.land, world.biome, near, GRID, block_degrees=180.0)
-    assert filled.coverage.empty
-    assert (filled.calibration["factor_95"] == 1).all()
-    pd.testing.assert_series_equal(
-        filled.cells["standard_error"], filled.cells["standard_error_raw"], check_names=False
-    )
 
 
 def test_unusable_estimates_count_as_none(world: World) -> None:
@@ -417,13 +182,6 @@ def test_trait_of_unusable_cells_alone_is_empty(world: World) -> None:
     assert set(filled.errors["method"]) == {"stated"}
 
 
-def test_fit_without_plots_needs_no_spread_of_the_prediction(world: World) -> None:
-    cells = cells_of(World(world.direct, world.land.assign(mean=1.0), world.biome, world.plots, world.truth))
-    fitted = fit_without_plots(cells)
-    assert fitted.model is not None
-    assert len(fitted.model.coefficients) == 1
-
-
 def test_bad_input_is_named(world: World) -> None:
     with pytest.raises(TableError, match=r"direct estimates.*\['n_photos'\] are missing"):
         fill_cells(world.direct.drop(columns="n_photos"), world.land, {}, None, GRID)
@@ -437,21 +195,3 @@ def test_bad_input_is_named(world: World) -> None:
         fill_cells(world.direct, world.land, {}, None, GRID, held_out=pd.DataFrame({"trait": ["sla"]}))
     with pytest.raises(TableError, match="column 'trait'"):
         fill_cells(world.direct.drop(columns="trait"), world.land, {}, None, GRID)
-
-
-def test_what_meets_the_plots_of_a_cell_was_not_learned_from_them() -> None:
-    world = build_world()
-    filled = fill_cells(world.direct, world.land, world.biome, world.plots, GRID)
-    seen = plots_by_cell(world.plots, GRID)["cell"].unique()
-    assert set(filled.unseen["cell"]) <= set(seen)
-    assert len(filled.unseen) > 0.9 * len(seen)
-    shifted = world.plots.copy()
-    lat, lon = shifted["latitude"], shifted["longitude"]
-    block = (lat >= 30) & (lat < 45) & (lon >= 0) & (lon < 15)
-    assert block.sum() >= 3
-    shifted.loc[block, "value"] += 1.0
-    other = fill_cells(world.direct, world.land, world.biome, shifted, GRID)
-    moved = GRID.cell_of(lat[block], lon[block])
-    for part, same in ((filled.unseen["cell"].isin(moved), True), (~filled.unseen["cell"].isin(moved), False)):
-        equal = np.allclose(filled.unseen.loc[part, "location"], other.unseen.loc[part, "location"], rtol=0, atol=1e-9)
-        assert equal is same

@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from plant_traits.errors import TableError
-from plant_traits.inference.cluster import ClusterSpec, ShardJob, keeping_clusters, run_jobs
+from plant_traits.inference.cluster import CLUSTERS, ClusterSpec, ShardJob, run_jobs
 from plant_traits.steps import StepStore
 from plant_traits.workspace import Workspace
 
@@ -101,7 +101,7 @@ def process_of(store: StepStore, number: int) -> int:
 
 
 def test_a_kept_cluster_is_found_by_the_next_jobs_and_ends(store: StepStore) -> None:
-    with keeping_clusters():
+    with CLUSTERS.keeping():
         first, second = process_of(store, 1), process_of(store, 2)
         with pytest.raises(TableError):
             run_jobs(store, {"a": ShardJob(step="refused", function=refuse, code="1")}, ClusterSpec(workers=1))

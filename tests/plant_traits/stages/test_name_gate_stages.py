@@ -176,6 +176,11 @@ def test_votes_confirm_and_rename(shards: list[NamedShard], model: tuple[Path, d
     if doubted["observation_id"] != caught["observation_id"]:
         assert tuple(after.loc[doubted["observation_id"], ["rank", "reason"]]) == ("species", "votes")
     named = read_table(tmp_path / "g" / "observations.parquet", SHARD_ROW).set_index("observation_id")
+    (tmp_path / "gathered").mkdir()
+    gather_decisions(tmp_path / "gathered", live={"s": shards[0].live}, decided={"s": tmp_path / "g"}, told={})
+    counts = pd.read_csv(tmp_path / "gathered" / "names.csv").set_index(["rank", "reason"])
+    # The one that is renamed, and no genus or growth form that stands in the place of a species.
+    assert counts["renamed"].to_dict() == {why: int(why == ("species", renamed["reason"])) for why in counts.index}
     taxa = named.loc[caught["observation_id"]]
     assert taxa["genus"] == caught["suggested"].split(" ")[0]
     assert taxa["growth_form"] == FORMS[taxa["genus"]]
@@ -208,7 +213,11 @@ def test_what_was_set_aside_can_be_looked_at(
     counts = json.loads((out / "names.json").read_text())
     assert sum(row["n"] for row in counts["counts"]) == 2 * N == counts["observations"]
     assert counts["model"] == "a model"
-    assert pd.read_csv(out / "names.csv")["n"].sum() == 2 * N
+    table = pd.read_csv(out / "names.csv").set_index(["rank", "reason"])
+    assert table["n"].sum() == 2 * N
+    assert table["n"].to_dict() == decisions.value_counts(["rank", "reason"]).to_dict()
+    assert table["photos"].sum() == table["n"].sum() - 2  # the last observation of either shard has no photo
+    assert table["renamed"].sum() == 0  # nobody voted
 
 
 def test_a_model_of_another_encoder_is_refused(

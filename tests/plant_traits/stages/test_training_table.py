@@ -24,7 +24,8 @@ from plant_traits.schemas import MEASUREMENT, PHOTO, SHARD_ROW, SPECIES_RECORD, 
 from plant_traits.stages import training_table
 from plant_traits.stages.covariates import read_points, write_points
 from plant_traits.stages.photos import FEATURES
-from plant_traits.stages.training_table import ShardFolders, build_training_table, read_training_table
+from plant_traits.stages.training_rows import ShardFolders
+from plant_traits.stages.training_table import build_training_table, read_training_table
 
 # bio1, bio10, bio11 in °C, bio12, bio18, bio19 in mm: Manaus stands for the north, the Sahara for the south.
 NORTH, SOUTH = (27.4, 28.0, 26.9, 2165.0, 280.0, 811.0), (21.1, 28.0, 12.9, 43.0, 17.0, 5.0)

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from plant_traits.errors import TableError
-from plant_traits.name_schemas import VOTED_NAME
+from plant_traits.name_schemas import VOTED_NAME, VOTES
 from plant_traits.schemas import OBSERVATION, read_table, write_table
 from plant_traits.sources.inaturalist.observations import IDENTIFICATION
-from plant_traits.stages.votes import VOTES, name_by_votes, state_of_identifications
+from plant_traits.stages.votes import name_by_votes, state_of_identifications
 from plant_traits.taxa.votes.ai_option import AiOption
 from plant_traits.taxa.votes.vote_rule import VoteRule
 

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from plant_traits.errors import ModelError
+from plant_traits.model.blocks import ROWS, filled
 from plant_traits.model.losses import variance_from_log_scale
 from plant_traits.model.precision import Precision, apply_network, resolve_precision
 from plant_traits.model.trained_model import MODALITIES, TrainedModel
 
 FloatArray = npt.NDArray[np.float32]
 
-ROWS_ON_CPU, ROWS_ON_GPU = 64, 2048
+ROWS_ON_CPU, ROWS_ON_GPU = ROWS, 2048
 """Rows of a block. Another number gives other last bits, so these are part of the code and no setting."""
 
 
@@ -173,29 +174,22 @@ def _forward(
     """Return mean, aleatoric and epistemic variance of rows that all have both modalities, or none of them both."""
     n = len(covariates)
     size = ROWS_ON_GPU if torch.device(device).type == "cuda" else ROWS_ON_CPU
-    filled = -(-n // size) * size
-    image = _filled(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0), filled)
-    place = _filled(model.covariate_standardisation.apply(covariates), filled)
-    seen, located = _filled(has_image, filled), _filled(has_place, filled)
+    whole = -(-n // size) * size
+    image = filled(np.nan_to_num(model.image_standardisation.apply(image_features), nan=0.0), whole)
+    place = filled(model.covariate_standardisation.apply(covariates), whole)
+    seen, located = filled(has_image, whole), filled(has_place, whole)
     both = bool(has_image[0] & has_place[0])
-    out = [np.empty((filled, len(model.traits))) for _ in range(3)]
+    out = [np.empty((whole, len(model.traits))) for _ in range(3)]
     with torch.inference_mode():
         for network in model.networks:
             network.to(device)
-        for rows in (slice(start, start + size) for start in range(0, filled, size)):
+        for rows in (slice(start, start + size) for start in range(0, whole, size)):
             block = _block(model, _Inputs(*(x[rows] for x in (image, place, seen, located))), both, device, precision)
-            for whole, part in zip(out, block, strict=True):
-                whole[rows] = part
+            for every, part in zip(out, block, strict=True):
+                every[rows] = part
     mean, variance, among = (x[:n] for x in out)
     scale2 = model.target_scale**2
     return mean * model.target_scale + model.target_centre, variance * scale2, among * scale2
-
-
-def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Return rows followed by as many zeros as bring them to a size."""
-    out = np.zeros((size, *rows.shape[1:]), dtype=rows.dtype)
-    out[: len(rows)] = rows
-    return out
 
 
 def _block(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,16 +49,30 @@ class Month:
         return pd.concat(parts)
 
 
+@pytest.fixture(scope="module", params=["names as stated", "gate of names"])
+def gated(request: pytest.FixtureRequest) -> bool:
+    """Return whether names are judged: by a names model of the first month, and votes asked for every month."""
+    return str(request.param) == "gate of names"
+
+
 @pytest.fixture(scope="module")
-def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def overlay(gated: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a catalogue with the tiny profile, whose world changes by more records a month than a few."""
     folder = tmp_path_factory.mktemp("catalogue")
     built_in = Path(__file__).parents[2] / "data_catalog" / "profiles" / "tiny.yaml"
     text = built_in.read_text()
-    assert "seed: 7, photos: 300," in text
-    text = text.replace("id: tiny", "id: months", 1).replace(
-        "seed: 7, photos: 300,", f"seed: 7, photos: 300, monthly_change: {CHANGE}, later_months: 2,"
-    )
+    changes = {
+        "id: tiny": "id: months",
+        "seed: 7, photos: 300,": f"seed: 7, photos: 300, monthly_change: {CHANGE}, later_months: 2,",
+    }
+    if gated:
+        changes |= {
+            "into: identifications}": "into: identifications, settings: {refresh_months: 1}}",
+            "minimum_photos: 1": "names: {train: true}\nminimum_photos: 1",
+        }
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after, 1)
     (folder / "profiles").mkdir()
     (folder / "profiles" / "months.yaml").write_text(text)
     return folder
@@ -82,9 +97,17 @@ def followed(run_month, tmp_path_factory: pytest.TempPathFactory) -> dict[str, M
 
 
 @pytest.fixture(scope="module")
-def rebuilt(run_month, followed: dict[str, Month], tmp_path_factory: pytest.TempPathFactory) -> Month:
+def rebuilt(run_month, followed: dict[str, Month], gated: bool, tmp_path_factory: pytest.TempPathFactory) -> Month:
+    """Run the last month in a new workspace, with the models of the first."""
     model = followed[MONTHS[0]].stages["model"]
-    return run_month(tmp_path_factory.mktemp("rebuilt"), MONTHS[-1], str(model))
+    workspace = tmp_path_factory.mktemp("rebuilt")
+    if gated:
+        names = followed[MONTHS[0]].stages["names model"]
+        kept, step = names.parents[2] / "names-models", workspace / "steps" / names.parent.name
+        shutil.copytree(kept, workspace / "names-models")
+        shutil.copytree(names, step / names.name)
+        shutil.copyfile(names.with_suffix(".json"), step / f"{names.name}.json")
+    return run_month(workspace, MONTHS[-1], str(model))
 
 
 def pictures_of(shard: Path) -> pd.DataFrame:
@@ -173,6 +196,26 @@ def test_the_last_month_equals_a_rebuild(followed: dict[str, Month], rebuilt: Mo
             np.testing.assert_array_equal(maps[name], again[name], err_msg=name)
     counts = [pd.read_csv(x.release / "citation" / "records_used.csv") for x in (last, rebuilt)]
     pd.testing.assert_frame_equal(*counts)
+
+
+def test_names_are_judged_in_each_month_where_a_names_model_is_kept(
+    followed: dict[str, Month], rebuilt: Month, gated: bool
+) -> None:
+    stages = {"names model", "votes", "decisions on names"}
+    for month in (*followed.values(), rebuilt):
+        assert stages & set(month.stages) == (stages if gated else set())
+    if gated:
+        last = followed[MONTHS[-1]]
+        assert last.stages["names model"].name == rebuilt.stages["names model"].name
+        order = ["observation_id"]
+        ours, theirs = (
+            x.table("decisions on names", "decisions.parquet").sort_values(order, ignore_index=True)
+            for x in (last, rebuilt)
+        )
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
+        first = followed[MONTHS[0]].table("decisions on names", "decisions.parquet").set_index("observation_id")
+        both = ours.set_index("observation_id").join(first, rsuffix="_first", how="inner")
+        assert (both["vote_confidence"] != both["vote_confidence_first"]).any()  # people went on voting
 
 
 def test_a_month_run_again_computes_nothing(run_month, followed: dict[str, Month]) -> None:

@@ -18,8 +18,20 @@ from plant_traits.taxa.gate.folds import folds_of, observers_of
 from plant_traits.taxa.prediction_sets.hierarchy import RANKS
 from plant_traits.taxa.taxonet.epochs import NameFitting
 from plant_traits.taxa.taxonet.fit_names import FitSettings, fit_names
+from plant_traits.taxa.taxonet.selection import TailSampling
 
 Progress = Callable[[int, int, str], None]
+
+
+LIGHT = NameFitting(
+    loss="logit_adjustment",
+    loss_settings={"scale": 8.0},
+    dropout=0.0,
+    learning_rate=2e-3,
+    epochs=12,
+    sampling=TailSampling(batch=128, extra=0),
+)
+"""Of a head that starts at the feature space: a small scale, since frozen features tell species apart by halves."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +40,13 @@ class CrossFitting:
 
     Attributes:
         folds: how many; each photo is judged by a model of the observers of the other folds.
-        fit: of each fold's model. Its own held-out share serves its thresholds alone, so it can be small.
+        fit: of each fold's model, whose head starts at the feature space of its photos. Its own held-out share serves
+            its thresholds alone, so it can be small.
     """
 
     folds: int = 5
     fit: FitSettings = field(
-        default_factory=lambda: FitSettings(how=NameFitting(epochs=12), stop_share=0.15, calibration_share=0.1)
+        default_factory=lambda: FitSettings(how=LIGHT, from_space=True, stop_share=0.15, calibration_share=0.1)
     )
 
     def __post_init__(self) -> None:

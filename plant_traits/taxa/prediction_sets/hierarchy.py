@@ -146,10 +146,13 @@ def taxon_probabilities(probabilities: npt.NDArray[np.floating], codes: IntArray
         codes: (k,) taxon of each species, ``UNKNOWN`` where there is none: its probability is left out.
         taxa: how many taxa there are.
     """
-    belongs = np.zeros((len(codes), taxa))
-    known = codes != UNKNOWN
-    belongs[np.flatnonzero(known), codes[known]] = 1.0
-    return np.asarray(probabilities @ belongs, dtype=np.float64)
+    out = np.zeros((len(probabilities), taxa))
+    order = np.argsort(codes, kind="stable")[np.count_nonzero(codes == UNKNOWN) :]
+    if order.size:
+        # Not a matrix product, whose last bits depend on the number of rows.
+        present, first = np.unique(codes[order], return_index=True)
+        out[:, present] = np.add.reduceat(np.asarray(probabilities, dtype=np.float64)[:, order], first, axis=1)
+    return out
 
 
 def _check_columns(table: pd.DataFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from plant_traits.errors import ModelError
@@ -35,6 +32,7 @@ from plant_traits.taxa.taxonet.name_network import (
     preprocessing_of,
     squares,
 )
+from plant_traits.taxa.taxonet.named_tensors import UNREADABLE, read_named_tensors, under, write_named_tensors
 from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold
 from plant_traits.taxa.taxonet.priors import IntArray
 
@@ -171,7 +169,6 @@ def train_backbone(
 def save_backbone(trained: TrainedBackbone, path: Path) -> None:
     """Write a network as one safetensors file; what is no tensor stands in its header as JSON."""
     described = {
-        "format": FORMAT,
         "species": trained.species,
         "scale": trained.scale,
         "threshold": trained.threshold,
@@ -182,9 +179,9 @@ def save_backbone(trained: TrainedBackbone, path: Path) -> None:
         "hidden": trained.settings.how.hidden,
         "embedding": trained.settings.how.embedding,
     }
-    tensors = {f"network.{name}": x.contiguous() for name, x in trained.network.state_dict().items()}
+    tensors = {f"network.{name}": x for name, x in trained.network.state_dict().items()}
     tensors |= {"counts": torch.from_numpy(trained.counts), "shift": torch.from_numpy(trained.shift)}
-    save_file(tensors, path, metadata={"names": json.dumps(described, ensure_ascii=False)})
+    write_named_tensors(path, FORMAT, described, tensors)
 
 
 def load_backbone(path: Path) -> TrainedBackbone:
@@ -194,20 +191,16 @@ def load_backbone(path: Path) -> TrainedBackbone:
         ModelError: the file is not there, or is no such network.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
-            told = json.loads((opened.metadata() or {})["names"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        if told["format"] != FORMAT:
-            raise ValueError(f"format {told['format']!r}")
+        told, tensors = read_named_tensors(path, FORMAT)
         how = NameFitting(hidden=told["hidden"], embedding=told["embedding"])
         settings = BackboneFitting(told["backbone"], told["side"], told["blocks"], how)
         species = tuple(told["species"])
         with torch.random.fork_rng(devices=[]):
             network = make_network(settings, len(species))
-        network.load_state_dict({name[8:]: x for name, x in tensors.items() if name.startswith("network.")})
+        network.load_state_dict(under("network.", tensors))
         counts, shift = tensors["counts"].numpy(), tensors["shift"].numpy()
         scale, threshold, best = float(told["scale"]), float(told["threshold"]), int(told["best_epoch"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, ModelError) as error:
+    except (*UNREADABLE, ModelError) as error:
         raise ModelError(
             f"network of names {path}: expected a file of save_backbone in the format {FORMAT}: {error}; train it again"
         ) from error

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from plant_traits.errors import ModelError
 from plant_traits.model.resume import MemberState, find_state, keep_state
 from plant_traits.taxa.taxonet.losses import CosineLoss, DualMargin, LossName, make_loss
+from plant_traits.taxa.taxonet.named_tensors import under
 from plant_traits.taxa.taxonet.priors import IntArray, class_counts
 from plant_traits.taxa.taxonet.recall import evaluate_names
 from plant_traits.taxa.taxonet.selection import TailSampling, lowest_norms
@@ -259,14 +260,11 @@ class _Run:
         """Take a state up again."""
         tensors, values = kept.tensors, kept.values
 
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-
-        self.network.load_state_dict(under("network."))
-        self.loss.load_state_dict(under("loss."))
-        self.best = under("best.")
+        self.network.load_state_dict(under("network.", tensors))
+        self.loss.load_state_dict(under("loss.", tensors))
+        self.best = under("best.", tensors)
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, x in under("optimiser.").items():
+        for name, x in under("optimiser.", tensors).items():
             number, _, of = name.partition(".")
             moments.setdefault(int(number), {})[of] = x
         self.optimiser.load_state_dict({"state": moments, "param_groups": values["groups"]})

@@ -9,6 +9,7 @@ discriminant analysis, Ioffe 2006].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,6 +18,8 @@ import scipy.linalg
 import torch
 
 from plant_traits.errors import ModelError
+from plant_traits.model.blocks import by_blocks
+from plant_traits.model.deterministic import deterministic
 from plant_traits.taxa.taxonet.priors import FloatArray, class_counts
 
 LARGEST = 192
@@ -24,7 +27,6 @@ LARGEST = 192
 _RIDGE = 1e-3
 _LEAST = 1e-6
 _LEAST_BESIDE = 1e-3  # of a feature's variance, so that rounding alone takes no photo far out
-_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -57,33 +59,37 @@ class FeatureSpace:
 
         With axes for all that varies, nothing lies beside them, and the average is -1.
         """
-        out = np.empty(len(features))
-        for start in range(0, len(features), _ROWS):
-            wide, along = self._along(features[start : start + _ROWS])
-            squared = (wide**2).sum(axis=1)
-            # The axes are scaled, so their part of the length is found from unscaled ones.
-            scale = np.linalg.norm(self.axes, axis=0)
-            left = np.maximum(squared - ((along / scale) ** 2).sum(axis=1), 0.0)
-            out[start : start + _ROWS] = -(along**2).mean(axis=1) - left / self.beside
-        return out
+        # The axes are scaled, so their part of the length is found from unscaled ones.
+        scale = np.linalg.norm(self.axes, axis=0)
+
+        def nearness(block: FloatArray) -> FloatArray:
+            wide, along = self._along(block)
+            left = np.maximum((wide**2).sum(axis=1) - ((along / scale) ** 2).sum(axis=1), 0.0)
+            return np.asarray(-(along**2).mean(axis=1) - left / self.beside)
+
+        return by_blocks(nearness, features, np.empty(len(features)))
 
     def species_scores(self, features: npt.NDArray[np.floating]) -> FloatArray:
         """Return ln of how much likelier each photo is of each species than of one never seen, (n, k)."""
-        out = np.empty((len(features), len(self.centres)))
-        certainty = 1 / self.doubt
-        constant = -0.5 * (np.log(self.doubt) + self.centres**2 * certainty).sum(axis=1)
-        unseen = 1 + self.spread
-        for start in range(0, len(features), _ROWS):
-            x = self._along(features[start : start + _ROWS])[1] @ self.contrast
-            likely = constant - 0.5 * (x**2) @ certainty.T + x @ (self.centres * certainty).T
-            beyond = -0.5 * (np.log(unseen).sum() + (x**2) @ (1 / unseen))
-            out[start : start + _ROWS] = likely - beyond[:, None]
-        return out
+        return by_blocks(self._likelier(), features, np.empty((len(features), len(self.centres))))
 
     def open_set_scores(self, features: npt.NDArray[np.floating]) -> FloatArray:
         """Return the largest of the species' scores, (n,)."""
-        parts = [self.species_scores(features[x : x + _ROWS]).max(axis=1) for x in range(0, len(features), _ROWS)]
-        return np.concatenate([np.empty(0), *parts])
+        likelier = self._likelier()
+        return by_blocks(lambda block: likelier(block).max(axis=1), features, np.empty(len(features)))
+
+    def _likelier(self) -> Callable[[FloatArray], FloatArray]:
+        certainty = 1 / self.doubt
+        constant = -0.5 * (np.log(self.doubt) + self.centres**2 * certainty).sum(axis=1)
+        unseen = 1 + self.spread
+
+        def scores(block: FloatArray) -> FloatArray:
+            x = self._along(block)[1] @ self.contrast
+            likely = constant - 0.5 * (x**2) @ certainty.T + x @ (self.centres * certainty).T
+            beyond = -0.5 * (np.log(unseen).sum() + (x**2 / unseen).sum(axis=1))
+            return np.asarray(likely - beyond[:, None])
+
+        return scores
 
     def _along(self, features: npt.NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
         wide = (np.asarray(features, dtype=np.float64) - self.mean) / self.deviation
@@ -134,7 +140,7 @@ def fit_feature_space(
 
 def _main_axes(wide: FloatArray, axes: int) -> tuple[FloatArray, FloatArray]:
     """Return the main axes of standardised features, scaled so that positions along them have variance 1, and those."""
-    with torch.random.fork_rng(devices=[]):
+    with deterministic(1, "cpu"):
         torch.manual_seed(0)
         _, length, found = torch.pca_lowrank(torch.from_numpy(wide), q=axes, center=False, niter=4)
     deviation = length.numpy() / np.sqrt(len(wide))

@@ -27,6 +27,7 @@ class FitSettings:
 
     Attributes:
         how: of the training; its seed is replaced by ``seed``.
+        from_space: whether the head starts at the feature space of the training photos (see ``head_of_space``).
         seed: of the split and of the training.
         stop_share: share of a species' groups of photos on which training stops.
         calibration_share: share of a species' groups that thresholds and conformal scores are fitted on.
@@ -36,6 +37,7 @@ class FitSettings:
     """
 
     how: NameFitting = field(default_factory=NameFitting)
+    from_space: bool = False
     seed: int = 0
     stop_share: float = 0.15
     calibration_share: float = 0.15
@@ -132,18 +134,19 @@ def fit_names(
             f"fitting names: expected enough groups of photos to hold some out, found {stop.size} photos to stop on "
             f"and {held.size} to calibrate on among {int((label >= 0).sum())}; add photos, or raise the shares"
         )
+    space = fit_feature_space(features[train], label[train], len(enough))
     trained = train_names(
         features[train],
         label[train],
         [str(name) for name in enough],
         (features[stop], label[stop]),
         replace(settings.how, seed=settings.seed),
+        start=space if settings.from_space else None,
         copies=_copies_of(copies, train, len(features)),
         encoder_identity=encoder_identity,
         device=device,
         progress=progress,
     )
-    space = fit_feature_space(features[train], label[train], len(enough))
     model = replace(
         trained.model,
         space=space,

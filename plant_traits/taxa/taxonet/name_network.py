@@ -22,7 +22,7 @@ from plant_traits.model.efficientnet import EfficientNetLite0, load_efficientnet
 from plant_traits.model.images import decode_photo
 from plant_traits.model.preprocessing import EFFICIENTNET_LITE, IMAGENET, Preprocessing
 from plant_traits.taxa.taxonet.epochs import NameFitting
-from plant_traits.taxa.taxonet.names_model import HeadShape, NameHead
+from plant_traits.taxa.taxonet.name_head import HeadShape, NameHead
 
 BackboneName = Literal["small", "efficientnet-lite0", "dinov2-small"]
 _CHANNELS = (16, 32, 64, 128)

@@ -2,83 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from plant_traits.errors import ModelError
+from plant_traits.model.blocks import by_blocks
 from plant_traits.taxa.taxonet.feature_space import FeatureSpace, space_of_tensors, space_tensors
+from plant_traits.taxa.taxonet.name_head import HeadShape, NameHead
+from plant_traits.taxa.taxonet.named_tensors import UNREADABLE, read_named_tensors, under, write_named_tensors
 from plant_traits.taxa.taxonet.open_set import familiarity
 
 FORMAT = "plant-traits-names-2"
 TAXA = ("species", "genus", "family", "growth_form")
-_BATCH = 4096
-
-
-@dataclass(frozen=True)
-class HeadShape:
-    """Shape of a trainable head.
-
-    Attributes:
-        features: length of a photo's features.
-        hidden: width of the hidden layer; 0 for a single linear map.
-        embedding: length of an embedding.
-        classes: species.
-        dropout: share of inputs and of hidden units that are dropped in training.
-    """
-
-    features: int
-    hidden: int
-    embedding: int
-    classes: int
-    dropout: float = 0.0
-
-
-class NameHead(nn.Module):
-    """Standardise features, project them, and compare them with a vector per species."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, shape: HeadShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.register_buffer("mean", torch.zeros(shape.features))
-        self.register_buffer("deviation", torch.ones(shape.features))
-        layers: list[nn.Module] = [nn.Dropout(shape.dropout)]
-        if shape.hidden:
-            layers += [nn.Linear(shape.features, shape.hidden), nn.GELU(), nn.Dropout(shape.dropout)]
-        self.projection = nn.Sequential(*layers, nn.Linear(shape.hidden or shape.features, shape.embedding))
-        self.vectors = nn.Parameter(functional.normalize(torch.randn(shape.classes, shape.embedding), dim=1))
-
-    def standardise(self, features: Tensor) -> None:
-        """Take mean and deviation from training features, (n, d); what does not vary is left as it is."""
-        self.mean.copy_(features.mean(dim=0))
-        deviation = features.std(dim=0, correction=0)
-        self.deviation.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-
-    def embed(self, features: Tensor) -> Tensor:
-        """Return embeddings before they are normalised, (n, e)."""
-        embedded: Tensor = self.projection((features - self.mean) / self.deviation)
-        return embedded
-
-    def compare(self, embeddings: Tensor) -> Tensor:
-        """Return the cosines between embeddings and species, (n, k)."""
-        return functional.normalize(embeddings, dim=1) @ functional.normalize(self.vectors, dim=1).T
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the cosines between photos and species, (n, k)."""
-        return self.compare(self.embed(features))
 
 
 @dataclass(frozen=True)
@@ -183,19 +125,17 @@ class NamesModel:
                 f"with {int((~np.isfinite(features)).sum())} numbers that are not finite; encode the photos with the "
                 "encoder the model was trained on and leave out those without features"
             )
-        out = np.empty((len(features), width), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(features), _BATCH):
-                some = torch.from_numpy(np.ascontiguousarray(features[start : start + _BATCH], dtype=np.float32))
-                out[start : start + _BATCH] = part(some).numpy()
-        return out
+
+        def applied(block: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+            with torch.inference_mode():
+                return np.asarray(part(torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))).numpy())
+
+        return by_blocks(applied, features, np.empty((len(features), width), dtype=np.float32))
 
 
 def save_names_model(model: NamesModel, path: Path) -> None:
     """Write a model as one safetensors file; what is no tensor stands in its header as JSON."""
-    shape = model.head.shape
     described = {
-        "format": FORMAT,
         "species": list(model.species),
         "scale": model.scale,
         "threshold": model.threshold,
@@ -204,13 +144,13 @@ def save_names_model(model: NamesModel, path: Path) -> None:
         "genera": model.genera,
         "families": model.families,
         "growth_forms": model.growth_forms,
-        "shape": {name: getattr(shape, name) for name in ("features", "hidden", "embedding", "classes", "dropout")},
+        "shape": asdict(model.head.shape),
     }
-    tensors = {f"head.{name}": tensor.contiguous() for name, tensor in model.head.state_dict().items()}
+    tensors = {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
     tensors |= {"counts": torch.from_numpy(model.counts), "shift": torch.from_numpy(model.shift)}
     if model.space is not None:
         tensors |= {f"space.{name}": tensor for name, tensor in space_tensors(model.space).items()}
-    save_file(tensors, path, metadata={"names": json.dumps(described, ensure_ascii=False)})
+    write_named_tensors(path, FORMAT, described, tensors)
 
 
 def load_names_model(path: Path) -> NamesModel:
@@ -220,13 +160,9 @@ def load_names_model(path: Path) -> NamesModel:
         ModelError: the file is not there, or is no such model.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
-            described = json.loads((opened.metadata() or {})["names"])
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
-        if described["format"] != FORMAT:
-            raise ValueError(f"format {described['format']!r}")
+        described, tensors = read_named_tensors(path, FORMAT)
         head = NameHead(HeadShape(**described["shape"]))
-        head.load_state_dict({name[5:]: tensor for name, tensor in tensors.items() if name.startswith("head.")})
+        head.load_state_dict(under("head.", tensors))
         species = tuple(described["species"])
         counts, shift = tensors["counts"].numpy(), tensors["shift"].numpy()
         if not len(species) == len(counts) == len(shift) == head.shape.classes:
@@ -236,11 +172,11 @@ def load_names_model(path: Path) -> NamesModel:
         taxa = [tuple(described[name]) for name in ("genera", "families", "growth_forms")]
         if any(len(of) not in (0, len(species)) for of in taxa):
             raise ValueError(f"{[len(of) for of in taxa]} taxa for {len(species)} species")
-        of_space = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("space.")}
+        of_space = under("space.", tensors)
         space = space_of_tensors(of_space) if of_space else None
         least = described["plant_threshold"]
         plant_threshold = -np.inf if least is None else float(least)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise ModelError(
             f"names model {path}: expected a file of save_names_model in the format {FORMAT}: {error}; train it again"
         ) from error

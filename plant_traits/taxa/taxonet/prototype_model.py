@@ -11,7 +11,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from plant_traits.errors import ModelError
-from plant_traits.taxa.taxonet.names_model import HeadShape, NameHead, NamesModel
+from plant_traits.taxa.taxonet.name_head import HeadShape, NameHead
+from plant_traits.taxa.taxonet.names_model import NamesModel
 from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold
 from plant_traits.taxa.taxonet.priors import class_counts
 from plant_traits.taxa.taxonet.prototypes import class_prototypes

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from plant_traits.errors import ModelError
+from plant_traits.model.deterministic import deterministic
 from plant_traits.taxa.taxonet.epochs import (
     NameFitting,
     Progress,
@@ -20,7 +21,9 @@ from plant_traits.taxa.taxonet.epochs import (
     macro_recall,
     run_epochs,
 )
-from plant_traits.taxa.taxonet.names_model import HeadShape, NameHead, NamesModel
+from plant_traits.taxa.taxonet.feature_space import FeatureSpace
+from plant_traits.taxa.taxonet.name_head import HeadShape, NameHead, head_of_space
+from plant_traits.taxa.taxonet.names_model import NamesModel
 from plant_traits.taxa.taxonet.open_set import familiarity, known_threshold
 from plant_traits.taxa.taxonet.priors import IntArray
 
@@ -65,6 +68,7 @@ def train_names(
     validation: tuple[npt.NDArray[np.floating], npt.ArrayLike],
     how: NameFitting | None = None,
     *,
+    start: FeatureSpace | None = None,
     copies: Copies | None = None,
     encoder_identity: str = "",
     device: str = "cpu",
@@ -80,6 +84,8 @@ def train_names(
         species: the k names of the classes; each needs a training photo.
         validation: features (m, d) and classes of photos to stop on; not every class needs one.
         how: settings.
+        start: of the training photos: where the head starts, which then has no hidden layer, and embeddings as long as
+            the space has contrasts, whatever the settings say; None for a head that starts at random.
         copies: altered copies; each time a photo is used, it or one of its copies is, at random.
         encoder_identity: of the encoder that made the features.
         device: ``cpu`` or ``cuda``; the model is on the CPU.
@@ -98,11 +104,19 @@ def train_names(
             f"a label each, found {features.shape}, {which.shape}, {stop.shape} and {stop_labels.shape}"
         )
     counts, truth = checked_classes(which, stop_labels, len(species))
+    if start is not None and (len(start.mean), len(start.centres)) != (plain.shape[1], len(species)):
+        raise ModelError(
+            f"training names: expected a feature space of {len(species)} species and features of length "
+            f"{plain.shape[1]}, found one of {len(start.centres)} and {len(start.mean)}; fit it to the training photos"
+        )
     pool = _Pool(plain, _checked_copies(copies, plain))
-    with torch.random.fork_rng():
+    with deterministic(1, device):  # small matrices: more threads would only wait for each other
         torch.manual_seed(how.seed)
-        head = NameHead(HeadShape(plain.shape[1], how.hidden, how.embedding, len(species), how.dropout))
-        head.standardise(torch.from_numpy(np.asarray(plain, dtype=np.float32)))
+        if start is None:
+            head = NameHead(HeadShape(plain.shape[1], how.hidden, how.embedding, len(species), how.dropout))
+            head.standardise(torch.from_numpy(np.asarray(plain, dtype=np.float32)))
+        else:
+            head = head_of_space(start, how.dropout)
         head.to(checked_device(device))
         seen = torch.from_numpy(np.ascontiguousarray(stop, dtype=np.float32)).to(device)
 

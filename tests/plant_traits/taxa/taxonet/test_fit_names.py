@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from plant_traits.errors import ModelError
 from plant_traits.taxa.taxonet.epochs import NameFitting
 from plant_traits.taxa.taxonet.fit_names import FitSettings, FittedNames, fit_names
+from plant_traits.taxa.taxonet.name_head import head_of_space
 from plant_traits.taxa.taxonet.names_model import load_names_model, save_names_model
 from plant_traits.taxa.taxonet.training import Copies
 
@@ -55,6 +57,16 @@ def test_it_names_photos_and_knows_what_it_left_out() -> None:
     assert found.model.taxa["species"].tolist() == NAMES[:7].tolist()
     assert found.model.taxa["family"].tolist() == ["Aaceae"] * 4 + [None] * 3
     assert found.model.taxa["growth_form"].tolist()[:2] == ["tree", "shrub"]
+
+
+def test_the_head_may_start_at_the_feature_space_of_the_photos_trained_on() -> None:
+    still = replace(SETTINGS, how=replace(SETTINGS.how, epochs=1, learning_rate=1e-9), from_space=True)
+    model = fitted(still).model
+    assert model.space is not None
+    features, _ = photos(COUNTS, 1)
+    with torch.inference_mode():
+        expected = head_of_space(model.space).eval()(torch.from_numpy(features)).numpy()
+    np.testing.assert_allclose(model.cosines(features), expected, atol=1e-5)
 
 
 def test_photos_of_a_group_stay_together_and_every_species_is_trained_on() -> None:

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from plant_traits.errors import ModelError
-from plant_traits.taxa.taxonet.names_model import load_names_model, save_names_model
+from plant_traits.taxa.taxonet.feature_space import fit_feature_space
+from plant_traits.taxa.taxonet.name_head import head_of_space
+from plant_traits.taxa.taxonet.named_tensors import read_named_tensors, write_named_tensors
+from plant_traits.taxa.taxonet.names_model import FORMAT, load_names_model, save_names_model
 from plant_traits.taxa.taxonet.open_set import familiarity
 from plant_traits.taxa.taxonet.recall import evaluate_names
 from plant_traits.taxa.taxonet.selection import TailSampling
@@ -54,6 +57,21 @@ def test_the_same_seed_gives_the_same_model_and_leaves_the_generator_alone() -> 
     assert np.array_equal(one.model.cosines(features), other.model.cosines(features))
     assert not np.array_equal(one.model.cosines(features), third.model.cosines(features))
     assert one.course.equals(other.course)
+
+
+def test_training_has_one_thread_whatever_the_process_had_and_gives_its_own_back() -> None:
+    features, labels = photos(COUNTS, 0)
+    before, found = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        train_names(
+            features, labels, SPECIES, photos(np.full(6, 10), 1), QUICK,
+            progress=lambda done, planned, told: found.append(torch.get_num_threads()),
+        )  # fmt: skip
+        assert set(found) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_model_is_that_of_the_best_epoch() -> None:
@@ -104,6 +122,38 @@ def test_models_survive_a_file(tmp_path: Path) -> None:
     assert (read.species, read.scale, read.threshold, read.encoder_identity) == (SPECIES, 32.0, model.threshold, "e")
 
 
+def test_a_head_that_starts_at_a_feature_space_learns_from_there_and_survives_a_file(tmp_path: Path) -> None:
+    features, labels = photos(COUNTS, 0)
+    space = fit_feature_space(features, labels, 6)
+    how = replace(QUICK, loss="logit_adjustment", hidden=32, learning_rate=1e-9, epochs=1)
+    still = train_names(features, labels, SPECIES, photos(np.full(6, 10), 1), how, start=space).model
+    new, truth = photos(np.full(6, 50), 2)
+    start = head_of_space(space).eval()
+    with torch.inference_mode():
+        expected = start(torch.from_numpy(new.astype(np.float32))).numpy()
+    np.testing.assert_allclose(still.cosines(new), expected, atol=1e-5)
+    assert still.head.shape.hidden == 0 and still.head.shape.embedding == head_of_space(space).shape.embedding
+    trained = train_names(
+        features, labels, SPECIES, photos(np.full(6, 10), 1), replace(how, learning_rate=1e-2), start=space
+    )
+    assert np.abs(trained.model.cosines(new) - expected).max() > 0.01
+    assert evaluate_names(trained.model.cosines(new).argmax(axis=1), truth, COUNTS).macro > 0.9
+    save_names_model(trained.model, tmp_path / "names.safetensors")
+    read = load_names_model(tmp_path / "names.safetensors")
+    assert np.array_equal(read.cosines(new), trained.model.cosines(new))
+
+
+def test_models_kept_before_heads_had_axes_are_read(tmp_path: Path) -> None:
+    model = fitted().model
+    path = tmp_path / "names.safetensors"
+    save_names_model(model, path)
+    described, tensors = read_named_tensors(path, FORMAT)
+    del described["shape"]["axes"]
+    write_named_tensors(path, FORMAT, described, tensors)
+    features, _ = photos(COUNTS, 3)
+    assert np.array_equal(load_names_model(path).cosines(features), model.cosines(features))
+
+
 def test_damaged_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "names.safetensors"
     save_names_model(fitted().model, path)
@@ -140,6 +190,10 @@ def test_bad_input_is_refused() -> None:
         train_names(features, labels, SPECIES, (features[:0], labels[:0]), QUICK)
     with pytest.raises(ModelError, match="0 to 5"):
         train_names(features, labels, SPECIES, (features, labels + 1), QUICK)
+    few, enough = fit_feature_space(features, labels % 5, 5), fit_feature_space(features[:, :7], labels, 6)
+    for space in (few, enough):
+        with pytest.raises(ModelError, match="fit it to the training photos"):
+            train_names(features, labels, SPECIES, validation, QUICK, start=space)
     with pytest.raises(ModelError, match="an epoch or more"):
         train_names(features, labels, SPECIES, validation, replace(QUICK, epochs=0))
     with pytest.raises(ModelError, match="features of length 20"):

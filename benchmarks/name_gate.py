@@ -1,7 +1,8 @@
 """What the gate of names is worth in a virtual world where a tenth of the records has a wrong name.
 
-Runs of one world in one workspace, which share photos, features and covariates; each trains its own trait model on the
-names that it accepts, and maps with them:
+Runs of one world in one workspace, which share photos, features and covariates; each maps with the names that it
+accepts, and trains its own trait model on them, unless ``--one-model`` lets all map with that of the first, which tells
+what names do to a map apart from what two trainings differ by:
 
   stated   names as they are stated
   photos   the gate, without votes
@@ -42,6 +43,7 @@ def main() -> None:
     words.add_argument("--grid", default="5deg")
     words.add_argument("--epochs", type=int, default=20)
     words.add_argument("--seed", type=int, default=7)
+    words.add_argument("--one-model", action="store_true", help="map with the first arm's trait model in all arms")
     words.add_argument("--arms", nargs="*", default=ARMS, choices=ARMS)
     told = words.parse_args()
     told.workspace.mkdir(parents=True, exist_ok=True)
@@ -52,9 +54,9 @@ def main() -> None:
 
     prepare_environment(str(told.workspace))
     scores, decided = [], []
-    for arm in told.arms:
+    for number, arm in enumerate(told.arms):
         began = time.monotonic()
-        release, decisions = run_arm(arm, told.workspace, overlay)
+        release, decisions = run_arm(arm, told.workspace, overlay, "kept" if told.one_model and number else "new")
         scores.append(pd.read_csv(release / "scores.csv").assign(arm=arm))
         if decisions is not None:
             decided.append(decisions.assign(arm=arm))
@@ -85,7 +87,7 @@ def write_profile(told: argparse.Namespace, path: Path) -> None:
     path.write_text(yaml.safe_dump(profile, sort_keys=False), encoding="utf-8")
 
 
-def run_arm(arm: str, workspace: Path, overlay: Path) -> tuple[Path, pd.DataFrame | None]:
+def run_arm(arm: str, workspace: Path, overlay: Path, model: str) -> tuple[Path, pd.DataFrame | None]:
     """Run one arm; return its release and, of a gate, its decisions."""
     from flows import preparation  # noqa: PLC0415
     from flows.refresh import refresh  # noqa: PLC0415
@@ -108,7 +110,7 @@ def run_arm(arm: str, workspace: Path, overlay: Path) -> tuple[Path, pd.DataFram
                 profile="names",
                 workspace=str(workspace),
                 catalog=[str(overlay)],
-                model="new",
+                model=model,
                 names_gate="off" if arm == "stated" else "on",
             )
         ).resolve()

@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.crossed_effects import cell_blocks
 from maps.estimators.estimate import mixed
 from maps.estimators.pooled_components import pool_components, read_components
 from maps.estimators.variance_components import estimate_components
-from maps.moments.cells import CellMoments
 from maps.moments.merging import merge_files
 from maps.stages.cells import MOMENTS_FILE, estimate_cells
 from plant_traits.schemas import MOMENTS, read_table, write_table

@@ -23,12 +23,11 @@ from repeated_world import FloatArray, IntArray, Sample, World, draw_sample, mak
 
 from data_catalog import load_catalog
 from maps.applicability.area import area_of_applicability
-from maps.comparison.metrics import block_of
 from maps.estimators.estimate import estimate
 from maps.moments.reduction import reduce_predictions
 from maps.sampling.effort_weights import effort_estimates, reduce_to_subcells, subcell_grid, weigh_subcells
 from maps.small_area.fill import fill_cells
-from plant_traits.spatial_folds import spatial_folds
+from plant_traits.spatial_folds import block_of, spatial_folds
 
 ESTIMATORS = ("mean", "inverse_variance", "random_effects", "mixed")
 EVERY = 10  # repeats between two in which further estimators are run

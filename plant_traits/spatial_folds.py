@@ -1,4 +1,4 @@
-"""Spatial blocks dealt to folds, so that what is held out lies apart from what is learned from."""
+"""Square blocks of degrees, dealt to folds, so that what is held out lies apart from what is learned from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from plant_traits.errors import GridError
 from plant_traits.grid import IntArray
+
+
+def block_of(latitude: npt.ArrayLike, longitude: npt.ArrayLike, block_degrees: float) -> IntArray:
+    """Number the square block of degrees that each point falls in, (n,).
+
+    Raises:
+        GridError: the block size is not positive.
+    """
+    if block_degrees <= 0:
+        raise GridError(f"blocks need a positive size in degrees, found {block_degrees}")
+    row = np.floor((90.0 - np.asarray(latitude, np.float64)) / block_degrees).astype(np.int64)
+    column = np.floor((np.asarray(longitude, np.float64) + 180.0) / block_degrees).astype(np.int64)
+    return np.asarray(row * int(np.ceil(360.0 / block_degrees) + 1) + column)
 
 
 def spatial_folds(block: IntArray, folds: int, told: npt.NDArray[np.bool_] | None = None) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def test_imports_point_one_way(room: str) -> None:
     for path in modules:
         wrong = (imported(path) & set(MAY_IMPORT)) - MAY_IMPORT[room] - {room}
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}, which {room} may not"
+
+
+def test_the_rooms_of_maps_import_each_other_one_way() -> None:
+    maps, needs = ROOT / "maps", dict[str, set[str]]()
+    for path in sorted(maps.glob("*/*.py")):
+        room = path.parent.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("maps."):
+                needs.setdefault(room, set()).add(str(node.module).split(".")[1])
+    sorter = TopologicalSorter({room: below - {room} for room, below in needs.items()})
+    assert set(sorter.static_order()) <= {path.name for path in maps.iterdir()}  # a circle raises CycleError
 
 
 @pytest.mark.parametrize("room", NO_PREFECT)

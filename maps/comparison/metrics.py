@@ -139,19 +139,6 @@ def weighted_ranks(values: npt.ArrayLike, weight: npt.ArrayLike) -> FloatArray:
     return np.asarray((below + 0.5 * tied)[group] / w.sum())
 
 
-def block_of(latitude: npt.ArrayLike, longitude: npt.ArrayLike, block_degrees: float = BLOCK_DEGREES) -> IntArray:
-    """Number the square block of degrees that each cell centre falls in.
-
-    Raises:
-        GridError: the block size is not positive.
-    """
-    if block_degrees <= 0:
-        raise GridError(f"blocks need a positive size in degrees, found {block_degrees}")
-    row = np.floor((90.0 - np.asarray(latitude, np.float64)) / block_degrees).astype(np.int64)
-    column = np.floor((np.asarray(longitude, np.float64) + 180.0) / block_degrees).astype(np.int64)
-    return np.asarray(row * int(np.ceil(360.0 / block_degrees) + 1) + column)
-
-
 def bootstrap_pearson(
     truth: npt.ArrayLike,
     estimates: Sequence[npt.ArrayLike],

@@ -18,7 +18,6 @@ from maps.comparison.metrics import (
     RESAMPLES,
     SCALES,
     Scale,
-    block_of,
     bootstrap_pearson,
     interval,
     score,
@@ -28,6 +27,7 @@ from maps.comparison.metrics import (
 from plant_traits.errors import GridError
 from plant_traits.grid import Grid
 from plant_traits.schemas import SCORE
+from plant_traits.spatial_folds import block_of
 
 FloatArray = npt.NDArray[np.float64]
 

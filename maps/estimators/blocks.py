@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maps.estimators.cell_moments import CellMoments, Heterogeneity
 from maps.estimators.estimate import ESTIMATORS, PooledTau2, estimate
 from maps.estimators.pooled_components import Biomes, no_components, pool_components
-from maps.moments.cells import CellMoments, Heterogeneity
 from plant_traits.errors import PlantTraitsError
 
 Blocks = Callable[[], Iterable[pa.Table]]

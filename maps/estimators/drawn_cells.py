@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.crossed_effects import BoolArray
-from maps.moments.cells import CellMoments
 from plant_traits.grid import FloatArray, IntArray
 
 BIOME_ROWS = 1 << 18

@@ -10,9 +10,9 @@ import pandas as pd
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from maps.estimators.cell_moments import CellMoments, Moments
 from maps.estimators.mixed import community_means, possible_means
 from maps.estimators.pooled_components import Biomes, components_of_cells, no_components, pool_components
-from maps.moments.cells import CellMoments, Moments
 from plant_traits.errors import PlantTraitsError, TableError
 from plant_traits.grid import FloatArray, IntArray
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.crossed_effects import CellBlock, CellCovariances, cell_blocks
 from maps.estimators.photo_weights import with_level_weights, with_noise
 from maps.estimators.species_shares import species_shares
-from maps.moments.cells import CellMoments
 from plant_traits.grid import FloatArray
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from scipy.stats import chi2
 
-from maps.moments.cells import CellMoments
+from maps.estimators.cell_moments import CellMoments
 from plant_traits.grid import FloatArray, IntArray
 
 _LEAST_NOISE = 0.01

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.crossed_effects import BoolArray, CellBlock, cell_blocks
 from maps.estimators.drawn_cells import CellDraw, DrawnCells
 from maps.estimators.mixed import CellComponents
 from maps.estimators.photo_weights import PhotoVariances
 from maps.estimators.species_shares import SpeciesPairs
 from maps.estimators.variance_components import VarianceComponents, estimate_components
-from maps.moments.cells import CellMoments
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, IntArray
 from plant_traits.needed_columns import need_columns

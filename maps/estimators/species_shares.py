@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maps.moments.cells import CellMoments
+from maps.estimators.cell_moments import CellMoments
 from plant_traits.grid import FloatArray, IntArray
 
 

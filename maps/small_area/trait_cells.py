@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from maps.comparison.metrics import block_of
 from plant_traits.errors import TableError
 from plant_traits.grid import FloatArray, Grid, IntArray
 from plant_traits.needed_columns import need_columns
 from plant_traits.schemas import ESTIMATE, LAND_PREDICTION
-from plant_traits.spatial_folds import spatial_folds
+from plant_traits.spatial_folds import block_of, spatial_folds
 
 OF_DIRECT = ("location", "standard_error", "n_photos", "variance_among_plants")
 OF_LAND = ("mean", "variance_aleatoric", "variance_epistemic")

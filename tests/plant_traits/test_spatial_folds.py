@@ -1,8 +1,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from plant_traits.spatial_folds import spatial_folds
+from plant_traits.errors import GridError
+from plant_traits.spatial_folds import block_of, spatial_folds
+
+
+def test_blocks_are_squares_of_degrees() -> None:
+    block = block_of([89.5, 85.5, 84.5, 89.5, 89.5], [-179.5, -175.5, -179.5, -174.5, 179.5], 5.0)
+    assert block[0] == block[1]
+    assert len(set(block.tolist())) == 4
+    with pytest.raises(GridError, match="positive size"):
+        block_of([0.0], [0.0], 0.0)
 
 
 def test_blocks_stay_whole_and_keep_their_fold_when_others_come() -> None:

@@ -8,7 +8,6 @@ from scipy import stats
 
 from data_catalog import Trait
 from maps.comparison.metrics import (
-    block_of,
     bootstrap_pearson,
     interval,
     score,
@@ -81,14 +80,6 @@ def test_scales() -> None:
     np.testing.assert_allclose(to_scale(identity, [-2.0, np.e], "ln"), [np.nan, 1])
     np.testing.assert_allclose(to_scale(identity, [-2.0, np.e - 1], "log1p"), [np.nan, 1])
     np.testing.assert_allclose(to_scale(identity, [-2.0, 1.0], "natural"), [-2, 1])
-
-
-def test_blocks_are_squares_of_degrees() -> None:
-    block = block_of([89.5, 85.5, 84.5, 89.5, 89.5], [-179.5, -175.5, -179.5, -174.5, 179.5])
-    assert block[0] == block[1]
-    assert len(set(block.tolist())) == 4
-    with pytest.raises(GridError, match="positive size"):
-        block_of([0.0], [0.0], 0.0)
 
 
 def test_the_bootstrap_equals_resampling_the_cells_themselves() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.estimators import pooled_components
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.drawn_cells import CellDraw, DrawnCells, _hash
 from maps.estimators.pooled_components import pool_components
-from maps.moments.cells import CellMoments
 from plant_traits.schemas import MOMENTS
 
 

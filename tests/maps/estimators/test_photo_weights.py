@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.estimate import mean, mixed, variance_components
 from maps.estimators.photo_weights import PhotoVariances, with_level_weights, with_noise
-from maps.moments.cells import CellMoments
 
 MomentsOf = Callable[..., pd.DataFrame]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.estimate import mixed, mixed_equal, variance_components
 from maps.estimators.pooled_components import MINIMUM_CELLS, components_of_cells, pool_components, read_components
 from maps.moments.addition import merge
-from maps.moments.cells import CellMoments
 from plant_traits.errors import TableError
 from plant_traits.schemas import COMPONENTS, MOMENTS, write_table
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, dirichlet, multinomial
 
+from maps.estimators.cell_moments import CellMoments
 from maps.estimators.species_shares import SpeciesPairs, SpeciesShares, species_shares
 from maps.moments.addition import SUMS, merge
-from maps.moments.cells import CellMoments
 from plant_traits.schemas import MOMENTS
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from maps.estimators.cell_moments import CellMoments, Heterogeneity
 from maps.moments.addition import SUMS, merge
-from maps.moments.cells import CellMoments, Heterogeneity
 from plant_traits.errors import TableError
 from plant_traits.schemas import MOMENTS
 
